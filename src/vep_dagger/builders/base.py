@@ -1,0 +1,65 @@
+"""The seam between plans and engines: what a builder is. A new one passes ``tests/builders/test_conformance.py``, or is not one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from vep_dagger.dsl import Image
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes one line about the progress of long work."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltLayer:
+    """One layer or step of a build: whether it was built, cached, or taken from elsewhere, and its seconds."""
+
+    name: str
+    key: str
+    state: Literal["built", "cached", "taken"]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that exists now, and how to use it from this machine.
+
+    ``paths`` maps the absolute paths of the image that are somewhere else for whoever runs it (``venv``: the environment's prefix to a
+    directory of the cache); empty where the image has a root file system of its own.
+    """
+
+    key: str
+    builder: str
+    location: str
+    layers: tuple[BuiltLayer, ...]
+    seconds: float
+    cached: bool
+    env: Mapping[str, str]
+    paths: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
+
+    def translate(self, text: str) -> str:
+        """``text`` with the image's paths replaced by those of this machine."""
+        for inside, outside in self.paths.items():
+            text = text.replace(inside, outside)
+        return text
+
+
+class Builder(Protocol):
+    """Lowers an image onto an engine."""
+
+    name: str
+
+    def refuse(self, image: Image) -> None:
+        """Raise BuildError if this builder cannot lower the image: which step, and what to use instead. Touches nothing."""
+
+    async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
+        """Build the image, or find it built. All output goes to ``log`` as it comes; ``say`` hears of progress.
+
+        Raises BuildError (layer, step, exit code, last lines) or MachineError (engine, disk). Cancelling it leaves nothing half-made.
+        """

@@ -1,0 +1,38 @@
+"""The build language: sources, build chain, layer, recipe, key. Pure values; no engine, no network."""
+
+from vep_dagger.dsl.build import Build, Check
+from vep_dagger.dsl.key import canonical, key_of, short
+from vep_dagger.dsl.layer import Layer, LayerDef, LayerPins, Stack, layer
+from vep_dagger.dsl.pins import Commit, Pins, Version
+from vep_dagger.dsl.recipe import Image, Recipe, recipe
+from vep_dagger.dsl.source import GitSource, HttpSource, ImageSource, Source, git, http, image
+from vep_dagger.dsl.step import JOBS, Alternative, Step
+
+__all__ = [
+    "JOBS",
+    "Alternative",
+    "Build",
+    "Check",
+    "Commit",
+    "GitSource",
+    "HttpSource",
+    "Image",
+    "ImageSource",
+    "Layer",
+    "LayerDef",
+    "LayerPins",
+    "Pins",
+    "Recipe",
+    "Source",
+    "Stack",
+    "Step",
+    "Version",
+    "canonical",
+    "git",
+    "http",
+    "image",
+    "key_of",
+    "layer",
+    "recipe",
+    "short",
+]

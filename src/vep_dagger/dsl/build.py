@@ -1,0 +1,140 @@
+"""The build chain: an immutable list of steps. Each method returns a new chain; nothing runs until a builder lowers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vep_dagger.dsl.key import Canonical
+from vep_dagger.dsl.source import Source
+from vep_dagger.dsl.step import (
+    Alternative,
+    CacheMount,
+    Copy,
+    Env,
+    Install,
+    MakePython,
+    Mount,
+    Run,
+    Secret,
+    Step,
+    Workdir,
+    Write,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A command that needs no GPU and proves something about the finished image; it passes when it exits with 0.
+
+    ``expect``, when given, must occur in what the command prints.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    expect: str | None = None
+
+    def canonical(self) -> Canonical:
+        """Name, command and expectation."""
+        return {"check": self.name, "argv": self.argv, "expect": self.expect}
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A chain of steps with the checks and library directories that its author declared."""
+
+    steps: tuple[Step, ...] = ()
+    checks: tuple[Check, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    def _then(self, step: Step) -> Build:
+        return replace(self, steps=(*self.steps, step))
+
+    def run(self, *argv: str) -> Build:
+        """Run a command (an argument list; use ``"sh", "-c", script`` where a shell is really meant)."""
+        if not argv:
+            raise ValueError("run() needs a command")
+        return self._then(Run(argv))
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> Build:
+        """Write a text file."""
+        return self._then(Write(_absolute(path), text, mode))
+
+    def copy(self, source: Source, path: str) -> Build:
+        """Keep a source's content at ``path``."""
+        return self._then(Copy(source, _absolute(path)))
+
+    def mount(self, source: Source, path: str) -> Build:
+        """Let the following commands see a source at ``path``; it is gone from the result."""
+        return self._then(Mount(source, _absolute(path)))
+
+    def python(self, version: str, prefix: str = "/venv") -> Build:
+        """Make a Python environment at ``prefix``."""
+        return self._then(MakePython(_absolute(prefix), version))
+
+    def install(
+        self,
+        *requirements: str | Alternative,
+        excluded: tuple[str, ...] = (),
+        before: str | None = None,
+        prefix: str = "/venv",
+    ) -> Build:
+        """Install Python packages: either requirements, or :class:`Alternative` values of which the first that resolves is taken."""
+        plain = tuple(item for item in requirements if isinstance(item, str))
+        ways = tuple(item for item in requirements if isinstance(item, Alternative))
+        if bool(plain) == bool(ways):
+            raise ValueError("install() takes requirements or alternatives, and at least one")
+        return self._then(Install(_absolute(prefix), ways or (Alternative(plain),), excluded, before))
+
+    def env(self, **variables: str) -> Build:
+        """Set variables for the steps that follow."""
+        return self._then(Env(tuple(sorted(variables.items()))))
+
+    def export(self, **variables: str) -> Build:
+        """Set variables for the steps that follow and for whoever uses the result."""
+        return self._then(Env(tuple(sorted(variables.items())), exported=True))
+
+    def workdir(self, path: str) -> Build:
+        """Change the working directory of the commands that follow."""
+        return self._then(Workdir(_absolute(path)))
+
+    def cache(self, name: str, path: str) -> Build:
+        """Mount a cache that lives from build to build; never content."""
+        return self._then(CacheMount(name, _absolute(path)))
+
+    def secret(self, name: str) -> Build:
+        """Give the following commands a secret in the variable ``name``; never content."""
+        return self._then(Secret(name))
+
+    def library(self, path: str) -> Build:
+        """Declare a directory of shared libraries that the finished image's loader must search."""
+        return replace(self, libraries=(*self.libraries, _absolute(path)))
+
+    def check(self, name: str, *argv: str, expect: str | None = None) -> Build:
+        """Declare a proof about the finished image."""
+        return replace(self, checks=(*self.checks, Check(name, argv, expect)))
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """The variables that leave the build, later ones winning."""
+        return {
+            name: value
+            for step in self.steps
+            if isinstance(step, Env) and step.exported
+            for name, value in step.variables
+        }
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every source in order of use."""
+        return tuple(step.source for step in self.steps if isinstance(step, (Copy, Mount)))
+
+    def canonical(self) -> Canonical:
+        """All that decides the content; caches and secrets give None and are left out. Checks prove, they do not decide."""
+        steps = [form for step in self.steps if (form := step.canonical()) is not None]
+        return {"steps": steps, "libraries": self.libraries}
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is not an absolute path inside the image")
+    return path

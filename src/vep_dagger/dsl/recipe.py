@@ -1,0 +1,96 @@
+"""Recipes: functions from pins to an image.
+
+``@recipe("vllm-cpu")`` marks one; its parameter's type says which pins a matrix file may set. An image is a run-time base, the layers
+whose prefixes are merged into it, and a chain of steps on the base (the Python environment), in that order of change: see
+``docs/layers.md``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from vep_dagger.dsl.build import Build, Check
+from vep_dagger.dsl.key import Canonical, key_of
+from vep_dagger.dsl.layer import Layer
+from vep_dagger.dsl.pins import Pins
+from vep_dagger.dsl.source import ImageSource
+from vep_dagger.dsl.step import MakePython
+
+P = TypeVar("P", bound=Pins)
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a recipe gives: a base, a chain of steps on it, and the layers merged into the result."""
+
+    recipe: str
+    tag: str
+    release: str
+    base: Layer | ImageSource
+    build: Build
+    layers: tuple[Layer, ...] = ()
+    device: str = "cuda"
+    platform: str = "linux/amd64"
+    pins: Pins | None = field(default=None, compare=False)
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of everything that decides the image, its checks included, since their output is in its manifest."""
+        base: Canonical = self.base.key if isinstance(self.base, Layer) else self.base.canonical()
+        return key_of(
+            "image",
+            {
+                "base": base,
+                "platform": self.platform,
+                "layers": [layer.key for layer in self.layers],
+                "build": self.build.canonical(),
+                "checks": [check.canonical() for check in self.checks],
+            },
+        )
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The checks of the layers, then the image's own."""
+        return tuple(check for layer in self.layers for check in layer.build.checks) + self.build.checks
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables of whoever runs the image; the chain's win over the layers'."""
+        merged: dict[str, str] = {}
+        for layer in self.layers:
+            merged |= layer.build.exports
+        return merged | self.build.exports
+
+    @property
+    def python_prefix(self) -> str | None:
+        """Where the Python environment is, or None."""
+        found = [step.prefix for step in self.build.steps if isinstance(step, MakePython)]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[P]):
+    """A function from pins to an image, with the type of its pins."""
+
+    name: str
+    pins_type: type[P]
+    make: Callable[[P], Image]
+    doc: str
+
+    def image(self, pins: dict[str, Any]) -> Image:
+        """The image of these pins. Raises pydantic.ValidationError for pins that are unknown or of a wrong form."""
+        return self.make(self.pins_type.model_validate(pins))
+
+
+def recipe(name: str) -> Callable[[Callable[[P], Image]], Recipe[P]]:
+    """Declare a recipe under the name that matrix files use."""
+
+    def declare(make: Callable[[P], Image]) -> Recipe[P]:
+        parameter = next(iter(inspect.signature(make).parameters))
+        return Recipe(name, get_type_hints(make)[parameter], make, inspect.getdoc(make) or "")
+
+    return declare

@@ -1,0 +1,73 @@
+"""The seam between jobs and places: what a launcher is. A new one passes ``tests/launchers/test_conformance.py``, or is not one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vep_dagger.builders.base import BuiltImage
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What to start: commands are as inside the image; ``{host}`` and ``{port}`` in an argument are filled in by the launcher."""
+
+    name: str
+    """For people and for process lists: the cell's slug."""
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+    """Variables of the surroundings that must not reach the server."""
+    directory: Path
+    """Where the server may write; also its working directory."""
+    log: Path
+    """stdout and stderr together, as they come."""
+    host: str = "127.0.0.1"
+    port: int | None = None
+    """None for a free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How a server ended: its exit code (None if it had to be killed), whether a signal to end was enough, the seconds it took, and how
+    many of its processes had to be killed one by one."""
+
+    exit_code: int | None
+    clean: bool
+    seconds: float
+    killed: int
+
+
+class Server(Protocol):
+    """A server that was started; it may be dead already."""
+
+    url: str
+    command: tuple[str, ...]
+    """What really runs, for the record."""
+
+    def exited(self) -> int | None:
+        """The exit code (negative: the signal), or None while it lives."""
+
+    async def wait(self) -> int:
+        """Wait until it has exited, and give the exit code."""
+
+    async def run(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+        """Run a client beside the server, in the same image, until it exits; its exit code. Cancelling it kills it."""
+
+    def memory_bytes(self) -> int | None:
+        """What the server's processes hold now, or None where that cannot be known."""
+
+    async def stop(self, grace_s: float) -> Stopped:
+        """End it: ask, and after ``grace_s`` force. Nothing of it is alive afterwards. Safe to call twice."""
+
+
+class Launcher(Protocol):
+    """Runs deployments somewhere."""
+
+    name: str
+
+    def start(self, image: BuiltImage, spec: ServerSpec) -> AbstractAsyncContextManager[Server]:
+        """Start a server; leaving the context stops it, also when cancelled. Raises LaunchError or MachineError."""
