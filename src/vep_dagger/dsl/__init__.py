@@ -5,11 +5,12 @@ from vep_dagger.dsl.key import canonical, key_of, short
 from vep_dagger.dsl.layer import Layer, LayerDef, LayerPins, Stack, layer
 from vep_dagger.dsl.pins import Commit, Pins, Version
 from vep_dagger.dsl.recipe import Image, Recipe, recipe
-from vep_dagger.dsl.source import GitSource, HttpSource, ImageSource, Source, git, http, image
-from vep_dagger.dsl.step import JOBS, Alternative, Step
+from vep_dagger.dsl.source import PLAIN, GitSource, HttpSource, ImageSource, PlainBase, Source, git, http, image
+from vep_dagger.dsl.step import JOBS, Alternative, Step, with_jobs
 
 __all__ = [
     "JOBS",
+    "PLAIN",
     "Alternative",
     "Build",
     "Check",
@@ -22,6 +23,7 @@ __all__ = [
     "LayerDef",
     "LayerPins",
     "Pins",
+    "PlainBase",
     "Recipe",
     "Source",
     "Stack",
@@ -35,4 +37,5 @@ __all__ = [
     "layer",
     "recipe",
     "short",
+    "with_jobs",
 ]

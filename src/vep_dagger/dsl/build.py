@@ -1,12 +1,16 @@
-"""The build chain: an immutable list of steps. Each method returns a new chain; nothing runs until a builder lowers it."""
+"""The build chain: an immutable list of steps. Each method gives a new one; nothing runs until a builder lowers it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from vep_dagger.dsl.key import Canonical
 from vep_dagger.dsl.source import Source
 from vep_dagger.dsl.step import (
+    JOBS,
     Alternative,
     CacheMount,
     Copy,
@@ -21,6 +25,8 @@ from vep_dagger.dsl.step import (
     Write,
 )
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -32,6 +38,10 @@ class Check:
     name: str
     argv: tuple[str, ...]
     expect: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.argv:
+            raise ValueError(f"check {self.name!r} needs a command")
 
     def canonical(self) -> Canonical:
         """Name, command and expectation."""
@@ -78,20 +88,29 @@ class Build:
         before: str | None = None,
         prefix: str = "/venv",
     ) -> Build:
-        """Install Python packages: either requirements, or :class:`Alternative` values of which the first that resolves is taken."""
+        """Install Python packages: requirements, or :class:`Alternative` values of which the first that resolves is
+        taken.
+        """
         plain = tuple(item for item in requirements if isinstance(item, str))
         ways = tuple(item for item in requirements if isinstance(item, Alternative))
         if bool(plain) == bool(ways):
             raise ValueError("install() takes requirements or alternatives, and at least one")
         return self._then(Install(_absolute(prefix), ways or (Alternative(plain),), excluded, before))
 
-    def env(self, **variables: str) -> Build:
-        """Set variables for the steps that follow."""
-        return self._then(Env(tuple(sorted(variables.items()))))
+    def env(self, variables: Mapping[str, str] | None = None, /, **named: str) -> Build:
+        """Set variables for the steps that follow. A mapping takes names that are no keywords of Python's.
 
-    def export(self, **variables: str) -> Build:
+        :data:`JOBS` may stand in a value.
+        """
+        return self._then(Env(_variables(variables, named)))
+
+    def export(self, variables: Mapping[str, str] | None = None, /, **named: str) -> Build:
         """Set variables for the steps that follow and for whoever uses the result."""
-        return self._then(Env(tuple(sorted(variables.items())), exported=True))
+        pairs = _variables(variables, named)
+        for name, value in pairs:
+            if JOBS in value:
+                raise ValueError(f"{name}: the number of parallel jobs is a way to build and cannot leave the build")
+        return self._then(Env(pairs, exported=True))
 
     def workdir(self, path: str) -> Build:
         """Change the working directory of the commands that follow."""
@@ -103,7 +122,7 @@ class Build:
 
     def secret(self, name: str) -> Build:
         """Give the following commands a secret in the variable ``name``; never content."""
-        return self._then(Secret(name))
+        return self._then(Secret(_variable(name)))
 
     def library(self, path: str) -> Build:
         """Declare a directory of shared libraries that the finished image's loader must search."""
@@ -129,7 +148,9 @@ class Build:
         return tuple(step.source for step in self.steps if isinstance(step, (Copy, Mount)))
 
     def canonical(self) -> Canonical:
-        """All that decides the content; caches and secrets give None and are left out. Checks prove, they do not decide."""
+        """All that decides the content: caches and secrets give None and are left out, and a check proves, it decides
+        nothing.
+        """
         steps = [form for step in self.steps if (form := step.canonical()) is not None]
         return {"steps": steps, "libraries": self.libraries}
 
@@ -137,4 +158,21 @@ class Build:
 def _absolute(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError(f"{path!r} is not an absolute path inside the image")
+    if ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path!r} goes up with '..': write the path that is meant")
     return path
+
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name that every shell accepts for a variable (letters, digits and _)")
+    return name
+
+
+def _variables(given: Mapping[str, str] | None, named: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    pairs = dict(given or {}) | dict(named)
+    for name, value in pairs.items():
+        _variable(name)
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: a variable's value is text, not {type(value).__name__} {value!r}")
+    return tuple(sorted(pairs.items()))

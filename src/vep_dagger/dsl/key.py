@@ -1,8 +1,8 @@
 """Keys: sha256 over all that decides a result's content, and nothing else.
 
-The canonical form is JSON with sorted keys, no spaces and plain ASCII, so that the same value gives the same key in every process,
-Python version and directory. Only JSON's own types may enter it: a set, a float or a Path would make a key depend on how it happens
-to print, and is refused.
+The canonical form is JSON with sorted keys, no spaces and plain ASCII, so that the same value gives the same key in
+every process, Python version and directory. Only JSON's own types may enter it: a set, a float or a Path would make a
+key depend on how it happens to print, and is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-Canonical: TypeAlias = "None | bool | int | str | Sequence[Canonical] | Mapping[str, Canonical]"
+Canonical: TypeAlias = "bool | int | str | Sequence[Canonical] | Mapping[str, Canonical] | None"
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False)
 

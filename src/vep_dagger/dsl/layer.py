@@ -1,7 +1,7 @@
 """Layers: one component's build, from pins to the prefix it leaves.
 
-A component's file declares it with :func:`layer`; a recipe asks a :class:`Stack` for it, which resolves what it needs with the
-same pins, each layer once::
+A component's file declares it with :func:`layer`; a recipe asks a :class:`Stack` for it, which resolves what it needs
+with the same pins, each layer once::
 
     class Pins(LayerPins):
         version: Version = "v2.5.1"
@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from vep_dagger.dsl.build import Build
+from vep_dagger.dsl.build import Build, Check
 from vep_dagger.dsl.key import Canonical, key_of
 from vep_dagger.dsl.pins import Pins
 from vep_dagger.dsl.source import ImageSource
@@ -44,20 +44,20 @@ class Layer:
     platform: str = "linux/amd64"
     pins: Pins | None = field(default=None, compare=False)
 
+    def canonical(self) -> Canonical:
+        """All that decides the content: what the key is made of, and what two keys that differ are compared by."""
+        return {
+            "base": self.base.key if isinstance(self.base, Layer) else self.base.canonical(),
+            "needs": [need.key for need in self.needs],
+            "platform": self.platform,
+            "prefix": self.prefix,
+            "build": self.build.canonical(),
+        }
+
     @cached_property
     def key(self) -> str:
         """sha256 of everything that decides the content; see the contract in ``docs/layers.md``."""
-        base: Canonical = self.base.key if isinstance(self.base, Layer) else self.base.canonical()
-        return key_of(
-            "layer",
-            {
-                "base": base,
-                "needs": [need.key for need in self.needs],
-                "platform": self.platform,
-                "prefix": self.prefix,
-                "build": self.build.canonical(),
-            },
-        )
+        return key_of("layer", self.canonical())
 
     @property
     def is_base(self) -> bool:
@@ -79,7 +79,25 @@ class LayerDef(Generic[P]):
     def __post_init__(self) -> None:
         bases = [need.name for need in self.needs if need.prefix == ROOT]
         if (self.source is None) != (len(bases) == 1):
-            raise ValueError(f"layer {self.name}: needs exactly one base, as source= or as one base layer in needs (has {bases})")
+            raise ValueError(
+                f"layer {self.name}: needs one base, as source= or as one base layer in needs (has {bases})"
+            )
+
+    def check(self, name: str, *argv: str, expect: str | None = None) -> LayerDef[P]:
+        """The layer with one more proof about the finished image; as everywhere in the language, this one stays as it
+        was::
+
+            nccl = nccl.check("header and library agree", "/opt/nccl/bin/agree", expect="ok")
+
+        A proof that depends on pins is declared in the layer's function, with :meth:`Build.check`.
+        """
+        inner = self.make
+
+        def make(build: Build, pins: P) -> Build:
+            return inner(build, pins).check(name, *argv, expect=expect)
+
+        Check(name, argv, expect)  # a check without a command is refused here, where its author sees it
+        return replace(self, make=make)
 
 
 def layer(
@@ -89,13 +107,15 @@ def layer(
     source: ImageSource | Callable[[P], ImageSource] | None = None,
     name: str | None = None,
 ) -> Callable[[Callable[[Build, P], Build]], LayerDef[P]]:
-    """Declare a layer. ``needs`` holds one base (a layer whose prefix is ``/``), unless ``source`` is the image to start from,
-    and the layers whose prefixes and exported variables the build sees."""
+    """Declare a layer. ``needs`` holds one base (a layer whose prefix is ``/``), unless ``source`` is the image to
+    start from, and the layers whose prefixes and exported variables the build sees.
+    """
 
     def declare(make: Callable[[Build, P], Build]) -> LayerDef[P]:
         parameter = list(inspect.signature(make).parameters)[1]
         pins_type = get_type_hints(make)[parameter]
-        return LayerDef(name or getattr(make, "__name__", "layer"), prefix, source, tuple(needs), pins_type, make)
+        called = name or str(getattr(make, "__name__", "layer"))
+        return LayerDef(called, prefix, source, tuple(needs), pins_type, make)
 
     return declare
 
@@ -103,24 +123,27 @@ def layer(
 class Stack:
     """The layers of one image: gives each layer its pins and builds each once.
 
-    ``pins`` is the recipe's table; a layer finds its own pins in the field that has its name, and takes its defaults otherwise.
+    ``pins`` is the recipe's table; a layer finds its own pins in the field that has its name, and takes its defaults
+    otherwise. A field of plain text or a table stands for the layer's pins, as it does in a matrix file; anything else
+    is a mistake of the recipe (TypeError), since the layer would be built of its defaults in silence.
     """
 
     def __init__(self, pins: Pins, platform: str = "linux/amd64") -> None:
         self._pins = pins
         self._platform = platform
-        self._made: dict[str, Layer] = {}
+        self._made: dict[str, tuple[LayerDef[Any], Layer]] = {}
 
     def __call__(self, definition: LayerDef[Any]) -> Layer:
         """The layer of ``definition``, with all it needs."""
         if definition.name not in self._made:
-            self._made[definition.name] = self._make(definition)
-        return self._made[definition.name]
+            self._made[definition.name] = (definition, self._make(definition))
+        known, made = self._made[definition.name]
+        if known != definition:
+            raise ValueError(f"two different layers of one image are called {definition.name!r}")
+        return made
 
     def _make(self, definition: LayerDef[Any]) -> Layer:
-        pins = getattr(self._pins, definition.name, None)
-        if not isinstance(pins, definition.pins_type):
-            pins = definition.pins_type()
+        pins = self._pins_of(definition)
         bases = [self(need) for need in definition.needs if need.prefix == ROOT]
         source = definition.source(pins) if callable(definition.source) else definition.source
         base: Layer | ImageSource | None = bases[0] if bases else source
@@ -133,4 +156,18 @@ class Stack:
             build=definition.make(Build(), pins),
             platform=self._platform,
             pins=pins,
+        )
+
+    def _pins_of(self, definition: LayerDef[Any]) -> Pins:
+        given = getattr(self._pins, definition.name, None)
+        wanted: type[Pins] = definition.pins_type
+        if given is None:
+            return wanted()
+        if isinstance(given, wanted):
+            return given
+        if isinstance(given, (str, dict)):
+            return wanted.model_validate(given)
+        raise TypeError(
+            f"{type(self._pins).__name__}.{definition.name} is {type(given).__name__}, "
+            f"and the layer {definition.name!r} takes {wanted.__name__}"
         )

@@ -1,7 +1,7 @@
 """Pins: typed versions of what goes into a layer or a recipe.
 
-A subclass lists its pins as fields. In the matrix file a text stands for the first field (``nccl = "v2.27.7-1"``), a table for several
-(``nccl = { version = "v2.27.7-1", gencode = ["90a"] }``).
+A subclass lists its pins as fields. In the matrix file a text stands for the first field (``nccl = "v2.27.7-1"``), a
+table for several (``nccl = { version = "v2.27.7-1", gencode = ["90a"] }``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Recipes: functions from pins to an image.
 
-``@recipe("vllm-cpu")`` marks one; its parameter's type says which pins a matrix file may set. An image is a run-time base, the layers
-whose prefixes are merged into it, and a chain of steps on the base (the Python environment), in that order of change: see
-``docs/layers.md``.
+``@recipe("vllm-cpu")`` marks one; its parameter's type says which pins a matrix file may set. An image is a run-time
+base, the layers whose prefixes are merged into it, and a chain of steps on the base (the Python environment), in that
+order of change: see ``docs/layers.md``.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class Image:
     platform: str = "linux/amd64"
     pins: Pins | None = field(default=None, compare=False)
 
+    def canonical(self) -> Canonical:
+        """All that decides the image, its checks included, since their output is in its manifest."""
+        return {
+            "base": self.base.key if isinstance(self.base, Layer) else self.base.canonical(),
+            "platform": self.platform,
+            "layers": [layer.key for layer in self.layers],
+            "build": self.build.canonical(),
+            "checks": [check.canonical() for check in self.checks],
+        }
+
     @cached_property
     def key(self) -> str:
-        """sha256 of everything that decides the image, its checks included, since their output is in its manifest."""
-        base: Canonical = self.base.key if isinstance(self.base, Layer) else self.base.canonical()
-        return key_of(
-            "image",
-            {
-                "base": base,
-                "platform": self.platform,
-                "layers": [layer.key for layer in self.layers],
-                "build": self.build.canonical(),
-                "checks": [check.canonical() for check in self.checks],
-            },
-        )
+        """sha256 of everything that decides the image."""
+        return key_of("image", self.canonical())
 
     @property
     def checks(self) -> tuple[Check, ...]:

@@ -1,7 +1,7 @@
 """Sources: what a build takes from outside, each pinned by what it holds and not by what it is called.
 
-A source whose hash nobody has seen yet can be written down (``commit=None``, ``sha256=None``, ``digest=None``): it is *unresolved*,
-its key says so, and a builder refuses it until the lock has resolved it.
+A source whose hash nobody has seen yet can be written down (``commit=None``, ``sha256=None``, ``digest=None``): it is
+*unresolved*, its key says so, and a builder refuses it until the lock has resolved it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class GitSource:
-    """A git tree at one full commit. ``ref`` is the tag or branch a person wrote, kept for reading and for the lock."""
+    """A git tree at one full commit, with its submodules at the commits that the tree names. ``ref`` is the tag or
+    branch a person wrote, kept for reading and for the lock.
+    """
 
     url: str
     commit: str | None
@@ -26,7 +28,7 @@ class GitSource:
 
     def __post_init__(self) -> None:
         if self.commit is not None and not _COMMIT.fullmatch(self.commit):
-            raise ValueError(f"{self.url}: {self.commit!r} is not a full commit (40 hex characters); a tag goes into ref=")
+            raise ValueError(f"{self.url}: {self.commit!r} is no full commit (40 hex characters); a tag goes into ref=")
         if self.commit is None and self.ref is None:
             raise ValueError(f"{self.url}: a git source needs a commit, or a ref for the lock to resolve")
 
@@ -42,7 +44,9 @@ class GitSource:
 
 @dataclass(frozen=True, slots=True)
 class HttpSource:
-    """A file from a URL with its sha256 (64 hex characters). ``unpack`` takes a tar or zip archive apart where it is mounted."""
+    """A file from a URL with its sha256 (64 hex characters). ``unpack`` takes a tar or zip archive apart where it is
+    mounted.
+    """
 
     url: str
     sha256: str | None
@@ -83,6 +87,26 @@ class ImageSource:
         """The digest alone decides the content."""
         return {"image": self.digest} if self.digest else {"image-unresolved": self.ref}
 
+
+@dataclass(frozen=True, slots=True)
+class PlainBase(ImageSource):
+    """Any plain Linux with glibc: for images whose content does not depend on which one it is, since all that they hold
+    comes from Python packages. A builder takes what it has and says in its own key and manifest what that was; there is
+    nothing to lock.
+    """
+
+    @property
+    def resolved(self) -> bool:
+        """Always: nothing of the base is meant."""
+        return True
+
+    def canonical(self) -> Canonical:
+        """That it is plain."""
+        return {"image": "plain"}
+
+
+PLAIN = PlainBase("plain")
+"""The one plain base."""
 
 Source: TypeAlias = GitSource | HttpSource | ImageSource
 

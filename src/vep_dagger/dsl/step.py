@@ -1,9 +1,9 @@
 """Steps: what a build chain is made of. Plain values; a builder lowers them, in order.
 
-Three kinds. *Content* steps (:class:`Run`, :class:`Write`, :class:`Copy`, :class:`MakePython`, :class:`Install`) leave something in the file
-system. *Setting* steps (:class:`Env`, :class:`Workdir`, :class:`Mount`) change how the content steps after them run, and so are content too.
-*Ways to build* (:class:`CacheMount`, :class:`Secret`) make a build quicker or possible without deciding what it gives: they are never
-part of a key.
+Three kinds. *Content* steps (:class:`Run`, :class:`Write`, :class:`Copy`, :class:`MakePython`, :class:`Install`) leave
+something in the file system. *Setting* steps (:class:`Env`, :class:`Workdir`, :class:`Mount`) change how the content
+steps after them run, and so are content too. *Ways to build* (:class:`CacheMount`, :class:`Secret`) make a build
+quicker or possible without deciding what it gives: they are never part of a key.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from vep_dagger.dsl.key import Canonical
 from vep_dagger.dsl.source import Source
 
 JOBS = "{vep:jobs}"
-"""Stands for the number of parallel jobs in a :class:`Run`'s argument (``f"-j{JOBS}"``): the builder puts its own number there,
-and since parallelism is a way to build, the key holds the placeholder."""
+"""Stands for the number of parallel jobs in a :class:`Run`'s argument (``f"-j{JOBS}"``) or in the value of an
+:class:`Env` that is not exported (``MAX_JOBS``): the builder puts its own number there, and since parallelism is a way
+to build, the key holds the placeholder.
+"""
+
+
+def with_jobs(text: str, jobs: int) -> str:
+    """``text`` with :data:`JOBS` replaced by a number, as a builder does before it runs a command."""
+    return text.replace(JOBS, str(jobs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,9 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class MakePython:
-    """A Python environment at ``prefix``, of an interpreter that satisfies ``version`` (a PEP 440 specifier, or a release such as ``3.12``)."""
+    """A Python environment at ``prefix``, of an interpreter that satisfies ``version`` (a PEP 440 specifier, or a
+    release such as ``3.12``).
+    """
 
     prefix: str
     version: str
@@ -85,8 +94,13 @@ class MakePython:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One way to satisfy an :class:`Install`: requirements to install, requirements that replace those of dependencies, further
-    index addresses, and what to tell people when it is taken."""
+    """One way to satisfy an :class:`Install`: requirements to install, requirements that replace those of dependencies,
+    further places to look, and what to tell people when it is taken.
+
+    A place in ``indexes`` is a directory with distribution files, or a page that links to them (pip's ``--find-links``;
+    one project's page of a package index is such a page). It adds candidates for what it lists and for nothing else, so
+    that it cannot answer for other packages.
+    """
 
     requirements: tuple[str, ...]
     overrides: tuple[str, ...] = ()
@@ -100,10 +114,11 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Python packages into the environment at ``prefix``: the first alternative that can be resolved on this machine's indexes.
+    """Python packages into the environment at ``prefix``: the first alternative that can be resolved on this machine's
+    indexes.
 
-    ``excluded`` are distributions that dependencies ask for and that must stay out. ``before`` (an RFC 3339 date) hides every
-    release made later, so that the same step resolves to the same packages next month.
+    ``excluded`` are distributions that dependencies ask for and that must stay out. ``before`` (an RFC 3339 date) hides
+    every release made later, so that the same step resolves to the same packages next month.
     """
 
     prefix: str
@@ -190,7 +205,9 @@ class CacheMount:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret that the following commands find in the variable ``name``; its value comes from the builder's surroundings. Never content."""
+    """A secret that the following commands find in the variable ``name``; its value comes from the builder's
+    surroundings. Never content.
+    """
 
     name: str
 
