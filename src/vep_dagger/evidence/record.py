@@ -76,6 +76,15 @@ class PhaseSpan(Part):
     seconds: float
 
 
+class StopFacts(Part):
+    """How a server ended. ``killed`` counts processes of it that did not end by themselves."""
+
+    exit_code: int | None
+    clean: bool = Field(description="Whether asking was enough, within the deadline.")
+    seconds: float
+    killed: int
+
+
 class ServerFacts(Part):
     """One start of a server: its log, its phases, how long until ``/health``, and how it stopped."""
 
@@ -86,7 +95,10 @@ class ServerFacts(Part):
     phases: list[PhaseSpan] = Field(default_factory=list)
     ready_seconds: float | None = Field(default=None, description="From the process' start to ``/health`` answering 200.")
     version: str | None = Field(default=None, description="What ``/version`` answered.")
-    peak_memory_bytes: int | None = Field(default=None, description="The most that the server's processes held together (sampled).")
+    peak_memory_bytes: int | None = Field(
+        default=None, description="The most that the server's processes held together, looked at between measurements, never during one."
+    )
+    stop: StopFacts | None = Field(default=None, description="None until the server has been stopped.")
 
 
 class Answer(Part):

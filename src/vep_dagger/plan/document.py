@@ -58,7 +58,7 @@ class DeploymentDoc(Document):
     """One server: image, model, arguments, environment, nodes."""
 
     key: str
-    slug: str = Field(description="The cell under whose name its evidence is kept: the first of ``cells``.")
+    slug: str = Field(description="The cell under whose name its evidence is kept: the first of the matrix that it serves.")
     cells: list[str] = Field(description="The slugs of the cells that it serves.")
     image: str
     release: str

@@ -1,0 +1,190 @@
+"""The command line: parse, call, print. Every room is imported by the command that needs it, so that ``vep --help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vep_dagger import __version__
+from vep_dagger.errors import VepError
+
+if TYPE_CHECKING:
+    from vep_dagger.jobs.run import Stage
+    from vep_dagger.workflow import Options, Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MATRIX = click.argument("matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+ONLY = click.option("-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice.")
+COMPAT = click.option("--compat", type=click.Path(path_type=Path), help="A file that overlays what is known of vLLM's releases.")
+
+
+def running(command: F) -> F:
+    """The options of every command that runs jobs."""
+    options = [
+        ONLY,
+        COMPAT,
+        click.option("--builder", default="venv", show_default=True, help="Where images are built."),
+        click.option("--launcher", default="process", show_default=True, help="Where servers run."),
+        click.option("--out", type=click.Path(path_type=Path), help="The run directory; runs/<matrix>-<time> by default."),
+        click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest of this matrix."),
+        click.option("--retry-failed", is_flag=True, help="With --resume: run again what did not pass."),
+        click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="vep")
+def vep() -> None:
+    """Build, prove, measure and compare vLLM expert-parallel stacks.
+
+    A matrix file names pins and axes; each combination is a cell. Exit codes: 0 all passed, 1 a cell did not, 2 the files or arguments
+    are wrong, 3 the machine or an engine is, 130 interrupted.
+    """
+
+
+@vep.command()
+@MATRIX
+@ONLY
+@COMPAT
+@JSON
+def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> None:
+    """Show cells, layers, images, jobs, and what is impossible and why."""
+    from vep_dagger.workflow import Options, load_plan
+
+    made = load_plan(Options(matrix, only=only, compat=compat))
+    if as_json:
+        click.echo(made.document().model_dump_json(indent=1))
+        return
+    from rich.console import Console
+
+    from vep_dagger.console.plan_table import print_plan
+
+    print_plan(made, Console(highlight=False))
+
+
+@vep.command()
+@MATRIX
+@running
+def build(matrix: Path, **options: Any) -> None:
+    """Build the images."""
+    _run(matrix, "build", **options)
+
+
+@vep.command()
+@MATRIX
+@running
+def smoke(matrix: Path, **options: Any) -> None:
+    """Build, then prove that each server is what its cell says."""
+    _run(matrix, "smoke", **options)
+
+
+@vep.command()
+@MATRIX
+@running
+def bench(matrix: Path, **options: Any) -> None:
+    """Build, smoke, then measure."""
+    _run(matrix, "bench", **options)
+
+
+@vep.command()
+@MATRIX
+@running
+def run(matrix: Path, **options: Any) -> None:
+    """All of it: build, smoke, bench, and the report to pick from."""
+    _run(matrix, "bench", **options)
+
+
+@vep.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+def report(run_directory: Path) -> None:
+    """Write the report of a run again, from its evidence."""
+    from vep_dagger.evidence import RunDirectory
+    from vep_dagger.workflow import report_of
+
+    for path in report_of(RunDirectory.open(run_directory)).report:
+        click.echo(path)
+
+
+@vep.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+def pick(run_directory: Path) -> None:
+    """Print the pick of a run as JSON."""
+    from vep_dagger.evidence import RunDirectory
+    from vep_dagger.workflow import report_of
+
+    outcome = report_of(RunDirectory.open(run_directory))
+    click.echo(next(path for path in outcome.report if path.name == "pick.json").read_text(encoding="utf-8"), nl=False)
+
+
+@vep.command()
+@click.option("--network", is_flag=True, help="Also ask whether the package index answers.")
+@JSON
+def doctor(network: bool, as_json: bool) -> None:
+    """Show what this machine can build and run, and what is missing."""
+    raise NotImplementedError
+
+
+@vep.group()
+def cache() -> None:
+    """List and prune the environments that builders keep on this machine."""
+
+
+def main() -> None:
+    """The console script: errors as text, exit codes as the design has them."""
+    try:
+        vep(standalone_mode=False)
+    except VepError as error:
+        click.echo(error.render(), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
+    from vep_dagger.workflow import Options
+
+    outcome = _carry_out(Options(matrix, stage, **options), as_json=as_json)
+    if not as_json:
+        from vep_dagger.console.outcome import print_outcome
+
+        print_outcome(outcome)
+    sys.exit(0 if outcome.passed else 1)
+
+
+def _carry_out(options: Options, *, as_json: bool) -> Outcome:
+    import signal
+
+    import anyio
+
+    from vep_dagger.workflow import run as run_workflow
+
+    # Slurm and CI runners end jobs with SIGTERM; servers are stopped for it as for Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if as_json or not sys.stdout.isatty():
+        from vep_dagger.console.plain import JsonLines, PlainLines
+
+        emit = JsonLines(sys.stdout) if as_json else PlainLines(sys.stdout)
+        return anyio.run(run_workflow, options, emit)
+    from rich.console import Console
+
+    from vep_dagger.console.live import LiveTable
+
+    with LiveTable(Console(highlight=False)).shown() as take:
+        return anyio.run(run_workflow, options, take)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A run as plain lines, for pipes and logs: one line an event, with the time since the start."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TextIO
+
+from vep_dagger.jobs.events import Event
+
+MARKS = {"passed": "ok", "failed": "FAILED", "fell-back": "FELL BACK", "not-run": "not run"}
+
+
+class PlainLines:
+    """Prints events; progress only when its text changes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._began = time.monotonic()
+        self._said: dict[str | None, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        if event.kind == "job-progress":
+            # Percentages change often; a pipe gets each phase once.
+            stable = event.text.rstrip("0123456789% ")
+            if self._said.get(event.job) == stable:
+                return
+            self._said[event.job] = stable
+        print(f"{_clock(time.monotonic() - self._began)} {describe(event)}", file=self._out, flush=True)
+
+
+class JsonLines:
+    """Prints each event as a line of JSON, with the seconds since the start."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        line = {"t": round(time.monotonic() - self._began, 3), **event.data()}
+        print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)
+
+
+def describe(event: Event) -> str:
+    """An event as one line for people."""
+    job = f"{event.job}: " if event.job else ""
+    match event.kind:
+        case "run-started":
+            return f"run directory {event.text}"
+        case "run-finished":
+            return f"report {event.text}"
+        case "note":
+            return f"note: {event.text}"
+        case "job-kept":
+            return f"{job}kept ({MARKS[event.verdict or 'passed']}: {event.text})"
+        case "job-skipped":
+            return f"{job}not run ({event.text})"
+        case "job-finished":
+            took = f", {event.seconds:.1f} s" if event.seconds is not None else ""
+            return f"{job}{MARKS[event.verdict or 'passed']} ({event.text}{took})"
+        case _:
+            return f"{job}{event.text}"
+
+
+def _clock(seconds: float) -> str:
+    return f"[{int(seconds) // 60:3d}:{int(seconds) % 60:02d}]"

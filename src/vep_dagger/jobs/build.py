@@ -1,0 +1,80 @@
+"""The build job: an image is built, or found, and its record written."""
+
+from __future__ import annotations
+
+from vep_dagger.builders.base import Builder, BuiltImage
+from vep_dagger.dsl import short
+from vep_dagger.errors import BuildError
+from vep_dagger.evidence import BuildRecord, RunDirectory, Witness
+from vep_dagger.evidence.record import LayerRecord
+from vep_dagger.jobs.clock import Stopwatch
+from vep_dagger.jobs.events import Emit, Event
+from vep_dagger.plan import Job
+
+
+async def run_build(job: Job, builder: Builder, run: RunDirectory, kept: BuildRecord | None, emit: Emit) -> BuiltImage | None:
+    """Build ``job.image``; None when that fails. The record of an earlier run stays when the image is found as it was.
+
+    MachineError is not caught: a machine that cannot build stops the run, and says nothing about the image.
+    """
+    log = run.path / "images" / short(job.image.key) / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    watch = Stopwatch()
+    emit(Event("job-started", f"building {job.image.tag}", job.id))
+
+    def say(text: str) -> None:
+        emit(Event("job-progress", text, job.id))
+
+    try:
+        built = await builder.build(job.image, log, say)
+    except BuildError as error:
+        record = _failed(job, builder, watch, run.relative(log), error)
+        run.write(record)
+        emit(Event("job-finished", record.reason or "", job.id, record.verdict, record.seconds, record.log))
+        return None
+    if kept is None or not built.cached:
+        record = _passed(job, built, watch, run.relative(log) if log.exists() else None)
+        run.write(record)
+        for note in built.notes:
+            emit(Event("note", f"{job.image.tag}: {note}", job.id))
+    emit(Event("job-finished", "cached" if built.cached else "built", job.id, "passed", watch.seconds))
+    return built
+
+
+def _passed(job: Job, built: BuiltImage, watch: Stopwatch, log: str | None) -> BuildRecord:
+    return BuildRecord(
+        job=job.id,
+        key=job.key,
+        verdict="passed",
+        started=watch.started,
+        seconds=watch.seconds,
+        image=job.image.key,
+        builder=built.builder,
+        cached=built.cached,
+        location=built.location,
+        layers=[LayerRecord(name=part.name, key=part.key, state=part.state, seconds=part.seconds) for part in built.layers],
+        notes=list(built.notes),
+        packages=dict(built.packages),
+        size_bytes=built.size_bytes,
+        log=log,
+    )
+
+
+def _failed(job: Job, builder: Builder, watch: Stopwatch, log: str, error: BuildError) -> BuildRecord:
+    return BuildRecord(
+        job=job.id,
+        key=job.key,
+        verdict="failed",
+        reason=f"{error.where}: {error.what}" if error.where else error.what,
+        witness=Witness(file=log, text=error.hint or error.what),
+        started=watch.started,
+        seconds=watch.seconds,
+        image=job.image.key,
+        builder=builder.name,
+        cached=False,
+        location=None,
+        layers=[],
+        log=log,
+    )
+
+

@@ -1,0 +1,37 @@
+"""The line of a log that says why a server failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vep_dagger.jobs.logwatch import Line
+
+_LEVEL = re.compile(r"^(?:ERROR|CRITICAL|FATAL)\b")
+_PREFIX = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure)\b(?::|$)")
+_FATAL = re.compile(
+    r"(?i)out of memory|\bkilled\b|segmentation fault|bus error|no space left on device|address already in use|"
+    r"unrecognized arguments|invalid choice|the following arguments are required|error: argument"
+)
+_FOLLOW_UP = re.compile(
+    r"EngineDeadError|EngineGenerateError|EngineCore encountered an issue|Engine core initialization failed|See stack trace|"
+    r"See root cause above|WorkerProc initialization failed|CancelledError|ConnectionResetError|BrokenPipeError|leaked shared_memory|"
+    r"Parent process exited"
+)
+"""What processes say when another one has failed: true, and not the reason."""
+
+
+def find_cause(lines: Sequence[Line]) -> Line | None:
+    """The line that names the reason: the first exception that is no follow-up of another, else a fatal message, else the first error
+    line, else the last line. The text comes without level and time."""
+    bare = [Line(line.number, _PREFIX.sub("", line.text).strip()) for line in lines]
+    exceptions = [line for line in bare if _EXCEPTION.search(line.text)]
+    first_causes = [line for line in exceptions if not _FOLLOW_UP.search(line.text)]
+    fatal = [line for line in bare if _FATAL.search(line.text) and not _FOLLOW_UP.search(line.text)]
+    errors = [Line(line.number, _PREFIX.sub("", line.text)) for line in lines if _LEVEL.search(line.text)]
+    told = [line for line in bare if line.text]
+    for found in (first_causes[:1], fatal[:1], exceptions[:1], errors[:1], told[-1:]):
+        if found:
+            return found[0]
+    return None

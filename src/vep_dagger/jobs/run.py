@@ -1,0 +1,117 @@
+"""A run: the jobs of a plan that are left, scheduled on a builder and a launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from vep_dagger.builders.base import Builder, BuiltImage
+from vep_dagger.dsl import Image
+from vep_dagger.errors import BuildError, UsageError
+from vep_dagger.evidence import BenchRecord, BuildRecord, SmokeRecord
+from vep_dagger.jobs.build import run_build
+from vep_dagger.jobs.events import Event
+from vep_dagger.jobs.scheduler import Task, run_tasks
+from vep_dagger.jobs.serving import Serving, Surroundings
+from vep_dagger.launchers.base import Launcher
+from vep_dagger.plan import Job, Plan
+from vep_dagger.plan.job import build_id
+
+Stage: TypeAlias = Literal["build", "smoke", "bench"]
+
+LANES: Mapping[str, int] = {"build": 1, "gpu": 1, "machine": 1}
+"""How many tasks a lane holds. Servers without a GPU share the lane ``machine`` with builds, since both want the same cores; on GPUs
+builds go on beside a measurement."""
+
+AnyRecord: TypeAlias = BuildRecord | SmokeRecord | BenchRecord
+
+
+@dataclass
+class Run:
+    """What is left of a plan up to a stage, and how to carry it out."""
+
+    plan: Plan
+    stage: Stage
+    builder: Builder
+    around: Surroundings
+    kept: Mapping[str, AnyRecord]
+    """Records of an earlier run that still belong to the plan."""
+    _built: dict[str, BuiltImage] = field(default_factory=dict)
+
+    @staticmethod
+    def refuse(plan: Plan, stage: Stage, builder: Builder, launcher: Launcher) -> None:
+        """Raise UsageError for what the builder or the launcher cannot do, before anything is touched."""
+        for image in plan.images:
+            try:
+                builder.refuse(image)
+            except BuildError as error:
+                raise UsageError(error.what, where=error.where, hint=error.hint) from None
+        for deployment in plan.deployments if stage != "build" else ():
+            if deployment.nodes > 1:
+                raise UsageError(
+                    f"the launcher {launcher.name} runs a server on one node",
+                    where=f"cell {deployment.slug}: nodes = {deployment.nodes}",
+                    hint="choose cells of one node with -k",
+                )
+
+    async def carry_out(self) -> None:
+        """Run the jobs that are left. MachineError and LockError end the run; what was finished stays."""
+        builds = {job.id: job for job in self.plan.jobs if job.kind == "build"}
+        serving = [task for task in map(self._serving_task, self._smokes()) if task] if self.stage != "build" else []
+        needed = {need for task in serving for need in task.needs}
+        building = [
+            self._build_task(job) for id, job in builds.items() if id in needed or (self.stage == "build" and id not in self.kept)
+        ]
+        for id in builds.keys() - needed:
+            self._tell_kept(id)
+        await run_tasks([*building, *serving], LANES)
+
+    def _smokes(self) -> list[Job]:
+        return [job for job in self.plan.jobs if job.kind == "smoke"]
+
+    def _build_task(self, job: Job) -> Task:
+        earlier = self.kept.get(job.id)
+
+        async def build() -> bool:
+            kept = earlier if isinstance(earlier, BuildRecord) else None
+            image = await run_build(job, self.builder, self.around.run, kept, self.around.emit)
+            if image is not None:
+                self._built[job.image.key] = image
+            return image is not None
+
+        return Task(job.id, self._lane("build", job.image), build, self._skipper(job))
+
+    def _serving_task(self, smoke: Job) -> Task | None:
+        """The task of a deployment, or None when nothing of it is left."""
+        benches = self._benches_of(smoke)
+        earlier = self.kept.get(smoke.id)
+        left = [job for job in benches if job.id not in self.kept]
+        for job in (smoke, *benches):
+            self._tell_kept(job.id)
+        if earlier is not None and (earlier.verdict != "passed" or not left):
+            return None
+
+        async def serve() -> bool:
+            return await Serving(self.around, self._built[smoke.image.key], smoke, left).run()
+
+        return Task(smoke.id, self._lane("gpu", smoke.image), serve, self._skipper(smoke, *left), needs=(build_id(smoke.image),))
+
+    def _benches_of(self, smoke: Job) -> list[Job]:
+        if self.stage != "bench":
+            return []
+        return [job for job in self.plan.jobs_of_deployment(smoke) if job.kind == "bench"]
+
+    def _lane(self, lane: str, image: Image) -> str:
+        return "machine" if image.device == "cpu" else lane
+
+    def _skipper(self, *jobs: Job) -> Callable[[str], None]:
+        def skipped(need: str) -> None:
+            for job in jobs:
+                self.around.emit(Event("job-skipped", f"{need} did not pass", job.id, "not-run"))
+
+        return skipped
+
+    def _tell_kept(self, job: str) -> None:
+        if record := self.kept.get(job):
+            self.around.emit(Event("job-kept", record.reason or "done in an earlier run", job, record.verdict))

@@ -1,0 +1,231 @@
+"""One server of one deployment: started, proven, measured, stopped. What is measured is the very process that was proven."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vep_dagger.builders.base import BuiltImage
+from vep_dagger.compat import Compat
+from vep_dagger.errors import LaunchError
+from vep_dagger.evidence import BenchRecord, RunDirectory, SmokeRecord, Witness
+from vep_dagger.evidence.record import Answer, ServerFacts, StopFacts
+from vep_dagger.jobs.bench import Bench
+from vep_dagger.jobs.clock import Stopwatch
+from vep_dagger.jobs.events import Emit, Event, EventKind
+from vep_dagger.jobs.failure import JobFailure
+from vep_dagger.jobs.logwatch import LogWatch
+from vep_dagger.jobs.probe import Probe
+from vep_dagger.jobs.readiness import Start, await_ready
+from vep_dagger.jobs.smoke import ask_completions, check_lines, check_version, lines_seen
+from vep_dagger.launchers.base import Launcher, Server, ServerSpec, Stopped
+from vep_dagger.matrix import Matrix
+from vep_dagger.matrix.schema import Smoke
+from vep_dagger.plan import Deployment, Job
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every job of a run shares."""
+
+    matrix: Matrix
+    run: RunDirectory
+    launcher: Launcher
+    compat: Compat
+    emit: Emit
+
+
+class Serving:
+    """Carries out the smoke job of a deployment, and the bench jobs that are left, on one start of its server."""
+
+    def __init__(self, around: Surroundings, image: BuiltImage, smoke: Job, benches: Sequence[Job]) -> None:
+        assert smoke.deployment is not None
+        self._around = around
+        self._image = image
+        self._job = smoke
+        self._benches = benches
+        self._deployment: Deployment = smoke.deployment
+        self._model = self._model_path()
+        self._number, self._directory = around.run.new_server_directory(self._deployment.slug)
+        self._log_path = self._directory / "server.log"
+        self._log = around.run.relative(self._log_path)
+        self._watch = LogWatch(
+            self._log_path, self._deployment.demanded, self._deployment.forbidden, around.compat.phases(self._deployment.image.release)
+        )
+        self._stopwatch = Stopwatch()
+        self._seconds: float | None = None
+        self._start: Start | None = None
+        self._command: tuple[str, ...] = ()
+        self._answers: list[Answer] = []
+        self._version: str | None = None
+        self._memory: int | None = None
+        self._failure: JobFailure | None = None
+
+    async def run(self) -> bool:
+        """Whether everything passed. Every job that was reached has its record afterwards."""
+        self._emit("job-started", f"starting {self._deployment.slug}")
+        passed = True
+        try:
+            async with self._around.launcher.start(self._image, self._spec()) as server:
+                self._start = Start(self._around.compat.phases(self._deployment.image.release))
+                self._command = tuple(server.command)
+                try:
+                    await self._prove(server)
+                except JobFailure as failure:
+                    self._failure = failure
+                self._finish_smoke()
+                if self._failure is None:
+                    for job in self._benches:
+                        passed = await self._bench(job, server) and passed
+                else:
+                    self._skip_benches()
+                stopped = await server.stop(self._smoke.deadlines.stop)
+        except LaunchError as error:
+            self._failure = JobFailure(error.what, Witness(file=self._log, text=error.hint or error.what))
+            self._finish_smoke()
+            self._skip_benches()
+            return False
+        self._note_stop(stopped)
+        return passed and self._failure is None
+
+    @property
+    def _smoke(self) -> Smoke:
+        return self._around.matrix.file.smoke
+
+    def _spec(self) -> ServerSpec:
+        serve = self._around.matrix.file.serve
+        deployment = self._deployment
+        return ServerSpec(
+            name=deployment.slug,
+            argv=(
+                *("vllm", "serve", self._model, "--host", "{host}", "--port", "{port}"),
+                *("--served-model-name", deployment.served_model_name),
+                *deployment.args,
+            ),
+            env=dict(deployment.env),
+            unset=deployment.unset,
+            directory=self._directory,
+            log=self._log_path,
+            host=serve.host,
+            port=serve.port,
+        )
+
+    def _model_path(self) -> str:
+        """A model directory as the server finds it; the plan keeps it relative, so that it is the same everywhere."""
+        if self._deployment.model_digest is None:
+            return self._deployment.model
+        return str((self._around.matrix.path.parent / self._deployment.model).resolve())
+
+    async def _prove(self, server: Server) -> None:
+        assert self._start is not None
+        deadlines = self._smoke.deadlines
+        async with Probe(server.url, deadlines.request) as probe:
+            await await_ready(server, probe, self._watch, self._log, self._start, deadlines, self._say)
+            self._version = await check_version(probe, self._deployment)
+            self._answers = await ask_completions(server, probe, self._watch, self._log, self._deployment, self._smoke, self._say)
+        check_lines(self._watch, self._log)
+        self._memory = server.memory_bytes()
+
+    def _finish_smoke(self) -> None:
+        self._seconds = self._stopwatch.seconds
+        record = self._smoke_record(None)
+        self._around.run.write(record)
+        text = record.reason or f"healthy after {record.server.ready_seconds:.1f} s"
+        self._emit("job-finished", text, verdict=record.verdict, seconds=record.seconds, file=self._log)
+
+    def _smoke_record(self, stop: StopFacts | None) -> SmokeRecord:
+        demanded, forbidden = lines_seen(self._watch, self._log)
+        failure = self._failure
+        return SmokeRecord(
+            job=self._job.id,
+            key=self._job.key,
+            verdict=failure.verdict if failure else "passed",
+            reason=failure.reason if failure else None,
+            witness=failure.witness if failure else None,
+            started=self._stopwatch.started,
+            seconds=self._seconds or 0.0,
+            deployment=self._deployment.key,
+            server=ServerFacts(
+                number=self._number,
+                launcher=self._around.launcher.name,
+                log=self._log,
+                command=list(self._command),
+                phases=self._start.spans() if self._start and self._start.ready_seconds else [],
+                ready_seconds=self._start.ready_seconds if self._start else None,
+                version=self._version,
+                peak_memory_bytes=self._memory,
+                stop=stop,
+            ),
+            answers=self._answers,
+            demanded=demanded,
+            forbidden=forbidden,
+        )
+
+    def _note_stop(self, stopped: Stopped) -> None:
+        """Complete the smoke record: a server that passed must also end when it is asked to."""
+        facts = StopFacts(exit_code=stopped.exit_code, clean=stopped.clean, seconds=round(stopped.seconds, 3), killed=stopped.killed)
+        if not stopped.clean and self._failure is None:
+            self._failure = JobFailure(
+                f"the server did not end within {self._smoke.deadlines.stop:g} s of being asked to",
+                Witness(file=self._log, text=f"{stopped.killed} processes had to be killed"),
+            )
+            self._emit("job-finished", self._failure.reason, verdict="failed", file=self._log)
+        elif stopped.killed:
+            self._emit("note", f"{self._deployment.slug}: {stopped.killed} processes of the server outlived it and were killed")
+        self._around.run.write(self._smoke_record(facts))
+
+    async def _bench(self, job: Job, server: Server) -> bool:
+        load = job.workload
+        assert load is not None
+        stopwatch = Stopwatch()
+        self._around.emit(Event("job-started", f"measuring {load.name}", job.id))
+        bench = Bench(
+            self._around.run,
+            self._deployment.slug,
+            load,
+            self._around.compat.bench(self._deployment.image.release),
+            url=server.url,
+            model=self._model,
+            served_model_name=self._deployment.served_model_name,
+        )
+        failure: JobFailure | None = None
+        try:
+            await bench.measure(
+                server, self._watch, self._log, lambda text: self._around.emit(Event("job-progress", text, job.id))
+            )
+        except JobFailure as error:
+            failure = error
+        self._memory = max(filter(None, (self._memory, server.memory_bytes())), default=None)
+        measured = bench.measured
+        record = BenchRecord(
+            job=job.id,
+            key=job.key,
+            verdict=failure.verdict if failure else "passed",
+            reason=failure.reason if failure else None,
+            witness=failure.witness if failure else None,
+            started=stopwatch.started,
+            seconds=stopwatch.seconds,
+            deployment=self._deployment.key,
+            workload=load.name,
+            server=self._number,
+            command=measured.command,
+            warmup=measured.warmup,
+            repeats=measured.repeats,
+            server_requests=measured.server_requests,
+        )
+        self._around.run.write(record)
+        text = record.reason or f"{len(record.repeats)} repeats"
+        self._around.emit(Event("job-finished", text, job.id, record.verdict, record.seconds))
+        return failure is None
+
+    def _skip_benches(self) -> None:
+        for job in self._benches:
+            self._around.emit(Event("job-skipped", f"{self._job.id} did not pass", job.id, "not-run"))
+
+    def _say(self, text: str) -> None:
+        self._emit("job-progress", text)
+
+    def _emit(
+        self, kind: EventKind, text: str, *, verdict: str | None = None, seconds: float | None = None, file: str | None = None
+    ) -> None:
+        self._around.emit(Event(kind, text, self._job.id, verdict, seconds, file))

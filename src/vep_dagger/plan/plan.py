@@ -1,0 +1,212 @@
+"""The plan: what a matrix comes to. Cells, the unique layers, images and deployments that they need, and the jobs in their order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from vep_dagger.dsl import Image, Layer
+from vep_dagger.matrix import Cell, Matrix
+from vep_dagger.plan.deployment import Deployment
+from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
+from vep_dagger.plan.job import Job, jobs_of
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell with the server that it needs, or with the reason why it cannot be."""
+
+    cell: Cell
+    deployment: Deployment | None
+    impossible: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a matrix comes to: a pure function of the files, the same on every machine."""
+
+    matrix: Matrix
+    only: str | None
+    cells: tuple[PlannedCell, ...]
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """The different servers, in the order of their first cells."""
+        return tuple({id(cell.deployment): cell.deployment for cell in self.cells if cell.deployment}.values())
+
+    @cached_property
+    def images(self) -> tuple[Image, ...]:
+        """The different images, in the order of their first cells."""
+        return tuple({deployment.image.key: deployment.image for deployment in self.deployments}.values())
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The different layers, each after what it needs."""
+        found: dict[str, Layer] = {}
+        for image in self.images:
+            for layer in _with_needs(image):
+                found.setdefault(layer.key, layer)
+        return tuple(found.values())
+
+    @cached_property
+    def layer_builds_alone(self) -> int:
+        """How many layer builds there would be if each cell were built by itself; ``len(layers)`` is what the plan needs."""
+        cells = Counter(cell.deployment.image.key for cell in self.cells if cell.deployment)
+        return sum(cells[image.key] * sum(1 for _ in _with_needs(image)) for image in self.images)
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """Every job, builds first, each after what it needs."""
+        return jobs_of(self.images, self.deployments, self.matrix.file)
+
+    @cached_property
+    def _jobs_by_deployment(self) -> dict[str, list[Job]]:
+        found: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            if job.deployment:
+                found.setdefault(job.deployment.slug, []).append(job)
+        return found
+
+    def jobs_of_deployment(self, job: Job) -> list[Job]:
+        """The smoke and bench jobs of the server that ``job`` is of."""
+        return self._jobs_by_deployment[job.deployment.slug] if job.deployment else []
+
+    @property
+    def possible(self) -> int:
+        """How many cells are not impossible."""
+        return sum(1 for cell in self.cells if cell.deployment)
+
+    def document(self) -> PlanDoc:
+        """The plan as plain data, for ``--json`` and for the run directory."""
+        file = self.matrix.file
+        served: dict[int, list[str]] = {}
+        for planned in self.cells:
+            if planned.deployment:
+                served.setdefault(id(planned.deployment), []).append(planned.cell.slug)
+        return PlanDoc(
+            matrix=self.matrix.path.name,
+            recipe=file.recipe,
+            only=self.only,
+            axes={name: [_label(choice) for choice in choices] for name, choices in file.axes.items()},
+            cells=[_cell(planned) for planned in self.cells],
+            layers=self.document_layers(),
+            images=[_image(image) for image in self.images],
+            deployments=[_deployment(item, served[id(item)]) for item in self.deployments],
+            workloads=[
+                WorkloadDoc(
+                    name=load.name,
+                    num_prompts=load.num_prompts,
+                    repeats=load.repeats,
+                    options=load.model_dump(exclude={"name", "num_prompts", "repeats"}),
+                )
+                for load in file.bench
+            ],
+            jobs=[job.document() for job in self.jobs],
+            gates={str(metric): float(limit) for metric, limit in file.gates.items()},
+            pick=self._pick(),
+            warnings=list(self.warnings),
+        )
+
+    def document_layers(self) -> list[LayerDoc]:
+        """The layers as plain data."""
+        images = Counter(layer.key for image in self.images for layer in _with_needs(image))
+        return [
+            LayerDoc(
+                key=layer.key,
+                name=layer.name,
+                prefix=layer.prefix,
+                base=layer.base.key if isinstance(layer.base, Layer) else layer.base.ref,
+                needs=[need.key for need in layer.needs],
+                images=images[layer.key],
+                unresolved=_unresolved(layer),
+            )
+            for layer in self.layers
+        ]
+
+    def _pick(self) -> PickDoc:
+        pick = self.matrix.file.pick
+        better = "lower" if pick.minimize else "higher"
+        return PickDoc(
+            metric=pick.minimize or pick.maximize or "output_throughput",
+            better="lower" if better == "lower" else "higher",
+            workload=pick.workload or (self.matrix.file.bench[0].name if self.matrix.file.bench else None),
+            baseline={axis: _label(value) for axis, value in pick.baseline.items()},
+        )
+
+
+def _with_needs(image: Image) -> tuple[Layer, ...]:
+    """The layers of an image with all that they need, bases included; each after its needs."""
+    ordered: dict[str, Layer] = {}
+
+    def visit(layer: Layer) -> None:
+        if layer.key in ordered:
+            return
+        if isinstance(layer.base, Layer):
+            visit(layer.base)
+        for need in layer.needs:
+            visit(need)
+        ordered[layer.key] = layer
+
+    if isinstance(image.base, Layer):
+        visit(image.base)
+    for layer in image.layers:
+        visit(layer)
+    return tuple(ordered.values())
+
+
+def _unresolved(item: Layer | Image) -> list[str]:
+    """What a person calls the sources whose hash nobody has seen yet."""
+    sources = item.build.sources if isinstance(item.base, Layer) else (item.base, *item.build.sources)
+    return [getattr(source, "url", None) or getattr(source, "ref", "") for source in sources if not source.resolved]
+
+
+def _label(choice: object) -> str:
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
+
+
+def _cell(planned: PlannedCell) -> CellDoc:
+    deployment = planned.deployment
+    return CellDoc(
+        slug=planned.cell.slug,
+        choices=dict(planned.cell.choices),
+        image=deployment.image.key if deployment else None,
+        deployment=deployment.key if deployment else None,
+        impossible=planned.impossible,
+        warnings=list(planned.warnings),
+    )
+
+
+def _image(image: Image) -> ImageDoc:
+    return ImageDoc(
+        key=image.key,
+        recipe=image.recipe,
+        tag=image.tag,
+        release=image.release,
+        device=image.device,
+        layers=[layer.key for layer in image.layers],
+        env=image.env,
+        unresolved=_unresolved(image),
+    )
+
+
+def _deployment(deployment: Deployment, cells: list[str]) -> DeploymentDoc:
+    return DeploymentDoc(
+        key=deployment.key,
+        slug=deployment.slug,
+        cells=cells,
+        image=deployment.image.key,
+        release=deployment.image.release,
+        device=deployment.image.device,
+        model=deployment.model,
+        model_digest=deployment.model_digest,
+        served_model_name=deployment.served_model_name,
+        nodes=deployment.nodes,
+        args=list(deployment.args),
+        env=dict(deployment.env),
+        unset=list(deployment.unset),
+        demanded=[RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.demanded],
+        forbidden=[RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.forbidden],
+    )

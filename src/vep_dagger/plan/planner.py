@@ -1,0 +1,211 @@
+"""From a matrix to its plan. Pure: no engine, no network, the same on every machine.
+
+A matrix can have a hundred thousand cells and few different images, selections and servers, so each of those is made once and looked
+up by the identity of the settings that decide it (:class:`vep_dagger.matrix.cell.Settings` shares equal fields between cells).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vep_dagger.compat import Compat
+from vep_dagger.compat.rules import LineRule, Selection
+from vep_dagger.dsl import Image, Recipe
+from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
+from vep_dagger.matrix import Cell, Matrix, expand, select
+from vep_dagger.plan.deployment import OWN_FLAGS, Deployment, flag_name, flags
+from vep_dagger.plan.model_source import directory_digest, is_directory_name
+from vep_dagger.plan.places import pin_place, serve_place
+from vep_dagger.plan.plan import Plan, PlannedCell
+from vep_dagger.recipes.registry import find_recipe
+
+OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
+"""Set for a model that is a directory: nothing of it is on the hub, and a server must not wait for one that cannot be reached."""
+
+
+def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None = None) -> Plan:
+    """The plan of a matrix, or of those cells that the expression ``only`` chooses.
+
+    Raises MatrixError (with the place in the file) for whatever the file says wrong, UsageError for a bad expression.
+    """
+    recipe = find_recipe(matrix.file.recipe, matrix.path.parent)
+    cells = expand(matrix, tuple(recipe.pins_type.model_fields))
+    planner = _Planner(matrix, recipe, compat or Compat.load())
+    # All of them, also with an expression: whose name a shared server bears must not depend on which cells were chosen.
+    planned = tuple(planner.plan(cell) for cell in cells)
+    if only is not None:
+        chosen = {cell.slug for cell in select(cells, only)}
+        planned = tuple(item for item in planned if item.cell.slug in chosen)
+    return Plan(matrix, only, planned, tuple(planner.warnings))
+
+
+class _Planner:
+    """Makes each image, selection and server once."""
+
+    def __init__(self, matrix: Matrix, recipe: Recipe[Any], compat: Compat) -> None:
+        self._matrix = matrix
+        self._recipe = recipe
+        self._compat = compat
+        self._images: dict[int, Image] = {}
+        self._selections: dict[tuple[object, ...], Selection] = {}
+        self._deployments: dict[tuple[object, ...], Deployment] = {}
+        self._serve: dict[int, Mapping[str, Any]] = {}
+        self._digests: dict[str, str | None] = {}
+        self.warnings: dict[str, None] = {}
+        smoke = matrix.file.smoke
+        self._demanded = tuple(LineRule(f"text {text!r}", re.escape(text)) for text in smoke.demand)
+        self._forbidden = tuple(LineRule(f"text {text!r}", re.escape(text)) for text in smoke.forbid)
+
+    def plan(self, cell: Cell) -> PlannedCell:
+        settings = cell.settings
+        image = self._images.get(id(settings.pins)) or self._image(cell)
+        # Equal fields of settings are one object (see Settings), so an id stands for a value.
+        wanted = (image.release, settings.all2all, settings.deep_gemm, id(settings.serve), id(settings.args), id(settings.env))
+        key = (id(image), *wanted)
+        deployment = self._deployments.get(key)
+        if deployment is None:
+            selection = self._select(cell, image)
+            if selection.impossible:
+                return PlannedCell(cell, None, selection.impossible)
+            deployment = self._deployments[key] = self._deployment(cell, image, selection)
+        return PlannedCell(cell, deployment)
+
+    def _image(self, cell: Cell) -> Image:
+        pins = cell.settings.pins
+        try:
+            image = self._recipe.image({name: _thawed(value) for name, value in pins})
+        except ValidationError as error:
+            raise self._pin_error(cell, error) from None
+        try:
+            release = self._compat.release(image.release)
+        except CompatError as error:
+            raise MatrixError(error.what, where=pin_place(self._matrix, cell, "vllm"), hint=error.hint) from None
+        if release.known_as:
+            self.warnings[
+                f"vLLM {image.release} is not known here: it is used as {release.known_as}, so what proves a backend may be out of date"
+            ] = None
+        self._images[id(pins)] = image
+        return image
+
+    def _pin_error(self, cell: Cell, error: ValidationError) -> VepError:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "vllm"
+        place = pin_place(self._matrix, cell, name, key=first["type"] == "extra_forbidden")
+        if first["type"] == "extra_forbidden":
+            known = did_you_mean(name, self._recipe.pins_type.model_fields)
+            return MatrixError(f"recipe {self._recipe.name} has no pin {name!r}", where=place, hint=known)
+        if first["type"] == "missing":
+            return MatrixError(
+                f"recipe {self._recipe.name} needs the pin {name!r}",
+                where=place,
+                hint=f"set it in [pins] or in an axis named {name}",
+            )
+        cause = first.get("ctx", {}).get("error")
+        what = str(cause) if cause else f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
+        return MatrixError(f"pin {name}: {what}", where=place)
+
+    def _serve_of(self, cell: Cell) -> Mapping[str, Any]:
+        serve = cell.settings.serve
+        if id(serve) not in self._serve:
+            self._serve[id(serve)] = dict(serve)
+        return self._serve[id(serve)]
+
+    def _select(self, cell: Cell, image: Image) -> Selection:
+        serve, settings = self._serve_of(cell), cell.settings
+        wanted = (image.release, image.device, settings.all2all, settings.deep_gemm, id(settings.serve))
+        if wanted not in self._selections:
+            try:
+                self._selections[wanted] = self._compat.select(
+                    image.release,
+                    all2all=settings.all2all,
+                    deep_gemm=settings.deep_gemm,
+                    data_parallel=serve.get("data_parallel", 1),
+                    expert_parallel=serve.get("expert_parallel", False),
+                    device=image.device,
+                )
+            except CompatError as error:
+                raise MatrixError(error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint) from None
+        return self._selections[wanted]
+
+    def _deployment(self, cell: Cell, image: Image, selection: Selection) -> Deployment:
+        serve, settings = self._serve_of(cell), cell.settings
+        model = serve["model"]
+        digest = self._digest(cell, model)
+        own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
+        for name, _ in settings.args:
+            if flag_name(name) in own:
+                raise MatrixError(
+                    f"--{flag_name(name)} is given by vep itself",
+                    where=serve_place(self._matrix, cell, "args", name),
+                    hint="use the key of [serve] or the switch that sets it: model, tensor_parallel, data_parallel, expert_parallel, "
+                    "all2all, deep_gemm, host, port",
+                )
+        return Deployment(
+            slug=cell.slug,
+            image=image,
+            model=model,
+            model_digest=digest,
+            served_model_name=serve.get("served_model_name") or (Path(model).name if digest else model),
+            nodes=serve.get("nodes", 1),
+            args=(*_parallel_flags(serve), *selection.args, *flags(settings.args)),
+            env=self._env(cell, selection, offline=digest is not None),
+            unset=selection.unset,
+            demanded=selection.demanded + self._demanded,
+            forbidden=selection.forbidden + self._forbidden,
+        )
+
+    def _env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
+        env = dict(OFFLINE) if offline else {}
+        chosen = dict(selection.env)
+        for name, value in cell.settings.env:
+            if name in selection.unset or chosen.get(name, value) != value:
+                raise MatrixError(
+                    f"cell {cell.slug}: {name}={value} contradicts the cell's own choice of backend",
+                    where=serve_place(self._matrix, cell, "env", name),
+                    hint="leave the variable out; the switches all2all and deep_gemm set what this release needs",
+                )
+        return tuple(sorted((env | chosen | dict(cell.settings.env)).items()))
+
+    def _digest(self, cell: Cell, model: str) -> str | None:
+        if model not in self._digests:
+            self._digests[model] = self._read_digest(cell, model) if is_directory_name(model) else None
+        return self._digests[model]
+
+    def _read_digest(self, cell: Cell, model: str) -> str:
+        directory = self._matrix.path.parent / model
+        place = serve_place(self._matrix, cell, "model")
+        if not (directory / "config.json").is_file():
+            missing = "does not exist" if not directory.exists() else "holds no config.json"
+            raise MatrixError(
+                f"the model directory {model} {missing}",
+                where=place,
+                hint="paths are relative to the matrix file; a model of the hub is written without a leading . or /",
+            )
+        try:
+            return directory_digest(directory)
+        except OSError as error:
+            raise MatrixError(f"the model directory {model} cannot be read: {error.strerror}", where=place) from None
+
+
+def _parallel_flags(serve: Mapping[str, Any]) -> tuple[str, ...]:
+    """The degrees of parallelism, always said, since defaults change between releases."""
+    line = ["--tensor-parallel-size", str(serve.get("tensor_parallel", 1))]
+    if serve.get("data_parallel", 1) > 1:
+        line += ["--data-parallel-size", str(serve["data_parallel"])]
+    if serve.get("expert_parallel"):
+        line.append("--enable-expert-parallel")
+    if serve.get("revision"):
+        line += ["--revision", serve["revision"]]
+    return tuple(line)
+
+
+def _thawed(value: Any) -> Any:
+    """A pin as the recipe's model reads it: a table that was frozen to pairs is a table again."""
+    if isinstance(value, tuple) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+        return {name: _thawed(item) for name, item in value}
+    return value

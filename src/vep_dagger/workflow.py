@@ -1,0 +1,184 @@
+"""The program as a list of steps, each given what the one before returned: load, plan, open the run, carry it out, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vep_dagger import __version__
+from vep_dagger.builders import find_builder
+from vep_dagger.compat import Compat
+from vep_dagger.errors import EvidenceError, VepError
+from vep_dagger.evidence import RunDirectory, RunFile
+from vep_dagger.evidence.rundir import record_place
+from vep_dagger.evidence.runfile import describe_machine
+from vep_dagger.jobs.events import Emit, Event
+from vep_dagger.jobs.run import AnyRecord, Run, Stage
+from vep_dagger.jobs.serving import Surroundings
+from vep_dagger.launchers import find_launcher
+from vep_dagger.matrix import Matrix
+from vep_dagger.plan import Plan, make_plan
+from vep_dagger.processes.leftovers import reap
+
+if TYPE_CHECKING:
+    from vep_dagger.report.model import Summary
+
+RUNS = Path("runs")
+"""Where run directories are made, below the working directory."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for on the command line, or a pipeline in Python."""
+
+    matrix: Path
+    stage: Stage = "bench"
+    only: str | None = None
+    builder: str = "venv"
+    launcher: str = "process"
+    out: Path | None = None
+    resume: bool = False
+    retry_failed: bool = False
+    """With ``resume``: run again what did not pass."""
+    compat: Path | None = None
+    """A file that overlays the compatibility data."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its directory, its summary, and the report's files."""
+
+    directory: Path
+    summary: Summary
+    report: tuple[Path, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every cell that can be passed; a cell known beforehand to be impossible is no failure, unless all are."""
+        verdicts = {cell.verdict for cell in self.summary.cells}
+        return "passed" in verdicts and verdicts <= {"passed", "impossible"}
+
+
+def load_plan(options: Options) -> Plan:
+    """The plan of a matrix file. Pure."""
+    return make_plan(Matrix.load(options.matrix), only=options.only, compat=Compat.load(options.compat))
+
+
+async def run(options: Options, emit: Emit) -> Outcome:
+    """Build, smoke and bench what is left, and report. The evidence is in the outcome's directory, whatever happens."""
+    plan = load_plan(options)
+    builder, launcher = find_builder(options.builder), find_launcher(options.launcher)
+    refuse_early(plan, options)
+    directory = open_run(plan, options)
+    with directory.locked():
+        plan, kept = settle(directory, plan, options, emit)
+        surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
+        emit(Event("run-started", str(directory.path)))
+        await Run(plan, options.stage, builder, surroundings, kept).carry_out()
+        outcome = report_of(directory)
+    emit(Event("run-finished", str(outcome.report[0]), verdict="passed" if outcome.passed else "failed"))
+    return outcome
+
+
+def refuse_early(plan: Plan, options: Options) -> None:
+    """Raise for whatever is known to be impossible on this builder and launcher, before anything is touched."""
+    if not plan.possible:
+        reasons = "; ".join(sorted({cell.impossible for cell in plan.cells if cell.impossible}))
+        raise VepError(f"no cell of the matrix can be run: {reasons}", where=str(options.matrix))
+    Run.refuse(plan, options.stage, find_builder(options.builder), find_launcher(options.launcher))
+
+
+def open_run(plan: Plan, options: Options) -> RunDirectory:
+    """The run directory: a new one, or with ``resume`` the one named, or the newest of this matrix. Raises EvidenceError."""
+    if not options.resume:
+        path = options.out or RUNS / f"{_stem(options.matrix)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        head = RunFile(
+            vep=__version__,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            matrix=str(options.matrix),
+            builder=options.builder,
+            launcher=options.launcher,
+            machine=describe_machine(),
+        )
+        return RunDirectory.create(path, head, plan.document())
+    directory = RunDirectory.open(options.out or newest_run(options.matrix))
+    head = directory.head()
+    if (head.builder, head.launcher) != (options.builder, options.launcher):
+        raise EvidenceError(
+            f"the run was made with --builder {head.builder} --launcher {head.launcher}, and its records say nothing of others",
+            where=str(directory.path),
+            hint="resume it with the same ones, or run into another --out",
+        )
+    return directory
+
+
+def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) -> tuple[Plan, dict[str, AnyRecord]]:
+    """What of the directory's evidence belongs to the plan; the rest is set aside, said aloud, and will run again.
+
+    Expressions of ``-k`` add up over resumed runs: the directory's plan is that of all cells that were ever chosen in it.
+    """
+    for pid in reap(directory.path):
+        emit(Event("note", f"process {pid} was left by a run that was killed; it is ended"))
+    if not options.resume:
+        return plan, {}
+    before = directory.plan()
+    whole = load_plan(replace(options, only=_either(before.only, options.only)))
+    standing = directory.standing(load_plan(replace(options, only=None)).document())
+    again = {job for job, record in standing.records.items() if options.retry_failed and record.verdict != "passed"}
+    for job in standing.invalid:
+        emit(Event("note", f"{job} is no longer valid: the matrix has changed since; it is set aside"))
+    aside = directory.supersede((*standing.invalid, *sorted(again)))
+    if aside:
+        emit(Event("note", f"what no longer counts is in {aside}"))
+    directory.write_plan(whole.document())
+    kept = {job: record for job, record in standing.records.items() if job not in again}
+    return (plan if options.only else whole), kept
+
+
+def report_of(path: RunDirectory) -> Outcome:
+    """Write the report of a run from its evidence alone."""
+    from vep_dagger.report.model import RunFacts
+    from vep_dagger.report.summary import summarise
+    from vep_dagger.report.write import write_report
+
+    plan, head = path.plan(), path.head()
+    records = path.standing(plan).records
+    facts = RunFacts(
+        run=path.path.resolve().name,
+        started=head.started,
+        vep_version=head.vep,
+        machine=head.machine,
+        matrix=head.matrix,
+        directory=path.path.resolve().name,
+        builder=head.builder,
+        launcher=head.launcher,
+        records={job: record_place(job).as_posix() for job in records},
+    )
+    summary = summarise(plan, records, facts)
+    return Outcome(path.path, summary, write_report(summary, path.path / "report"))
+
+
+def newest_run(matrix: Path) -> Path:
+    """The newest run directory of a matrix file below ``runs/``. Raises EvidenceError."""
+    found: list[tuple[str, Path]] = []
+    for file in RUNS.glob("*/run.json"):
+        head = RunDirectory.open(file.parent).head()
+        if Path(head.matrix).resolve() == matrix.resolve():
+            found.append((head.started, file.parent))
+    if not found:
+        raise EvidenceError(f"there is no run of {matrix} in {RUNS}/ to resume", hint="leave out --resume, or name a run with --out")
+    return max(found)[1]
+
+
+def _stem(matrix: Path) -> str:
+    return matrix.resolve().parent.name if matrix.stem == "matrix" else matrix.stem
+
+
+def _either(one: str | None, other: str | None) -> str | None:
+    if one is None or other is None or one == other:
+        return one if one == other else None
+    return f"({one}) or ({other})"
+
+
