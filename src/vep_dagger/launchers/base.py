@@ -1,4 +1,5 @@
-"""The seam between jobs and places: what a launcher is. A new one passes ``tests/launchers/test_conformance.py``, or is not one."""
+"""The seam between jobs and places: what a launcher is. A new one passes ``tests/launchers/test_conformance.py``, or is
+not one."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from vep_dagger.builders.base import BuiltImage
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """What to start: commands are as inside the image; ``{host}`` and ``{port}`` in an argument are filled in by the launcher."""
+    """What to start: commands are as inside the image; ``{host}`` and ``{port}`` in an argument are filled in by the
+    launcher."""
 
     name: str
     """For people and for process lists: the cell's slug."""
@@ -32,8 +34,8 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """How a server ended: its exit code (None if it had to be killed), whether a signal to end was enough, the seconds it took, and how
-    many of its processes had to be killed one by one."""
+    """How a server ended: its exit code (None if it had to be killed), whether a signal to end was enough, the seconds
+    it took, and how many of its processes had to be killed one by one."""
 
     exit_code: int | None
     clean: bool

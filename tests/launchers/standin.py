@@ -1,0 +1,95 @@
+"""A stand-in for `vllm serve` (and for its clients): a real process that behaves well or badly, as its arguments say."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import urlopen
+
+
+def sleep_for_ever() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def worker() -> None:
+    """A child that survives its parent."""
+    if os.fork() == 0:
+        sleep_for_ever()
+
+
+def daemon() -> None:
+    """A grandchild in a session of its own whose parent is gone."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork() == 0:
+            sleep_for_ever()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def serve(options: argparse.Namespace) -> None:
+    begin = time.monotonic()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            healthy = time.monotonic() - begin >= options.healthy_after
+            self.send_response(200 if healthy else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def end(*_: object) -> None:
+        print("asked to stop", flush=True)
+        if not options.ignore_term:
+            os._exit(0)
+
+    server = ThreadingHTTPServer((options.host, options.port), Handler)
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(99))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--line", action="append", default=[])
+    parser.add_argument("--healthy-after", type=float, default=0)
+    parser.add_argument("--ignore-term", action="store_true")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--daemon", action="store_true")
+    parser.add_argument("--fetch", help="ask this URL, as a client does")
+    parser.add_argument("--env", action="store_true", help="print the environment")
+    parser.add_argument("--last", type=float, default=3600, help="seconds")
+    parser.add_argument("--exit-code", type=int, default=0)
+    options = parser.parse_args()
+    for line in options.line:
+        print(line)
+    if options.env:
+        print(*(f"{name}={value}" for name, value in sorted(os.environ.items())), sep="\n")
+    sys.stdout.flush()
+    for _ in range(options.workers):
+        worker()
+    if options.daemon:
+        daemon()
+    if options.fetch:
+        with urlopen(options.fetch) as answer:
+            print("status", answer.status, flush=True)
+    if options.port:
+        serve(options)
+    time.sleep(options.last)
+    os._exit(options.exit_code)
+
+
+if __name__ == "__main__":
+    main()
