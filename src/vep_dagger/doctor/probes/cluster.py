@@ -1,0 +1,42 @@
+"""Slurm, and what it runs containers with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vep_dagger.doctor.finding import Finding
+from vep_dagger.doctor.machine import Machine
+
+
+def probe_slurm(machine: Machine) -> Iterator[Finding]:
+    """Whether ``sinfo`` is there and a controller answers it; the partitions with their nodes."""
+    enables = "servers over several nodes, as jobs of a cluster"
+    program = machine.which("sinfo")
+    if program is None:
+        yield Finding("slurm", "missing", "no sinfo on PATH", enables, "run vep on a login node of the cluster")
+        return
+    answer = machine.run([program, "--noheader", "--format=%P %a %D %G"])
+    if not answer.ok:
+        hint = "the controller must answer sinfo; look at SLURM_CONF and at the network to it"
+        yield Finding("slurm", "limited", answer.complaint, enables, hint)
+        return
+    rows = [row for row in map(str.split, answer.out.splitlines()) if len(row) >= 3]
+    up = [f"{name.rstrip('*')} ({nodes} nodes, {' '.join(gres) or 'no GRES'})" for name, _, nodes, *gres in rows]
+    if up:
+        yield Finding("slurm", "ok", f"partitions: {', '.join(up)}", enables)
+    else:
+        yield Finding("slurm", "limited", "no partition for this user", enables, "ask for access to a partition")
+
+
+def probe_enroot(machine: Machine) -> Iterator[Finding]:
+    """Whether ``enroot`` is there."""
+    enables = "images as SquashFS files, for Slurm with pyxis"
+    program = machine.which("enroot")
+    if program is None:
+        yield Finding("enroot", "missing", "no enroot on PATH", enables, "https://github.com/NVIDIA/enroot/releases")
+        return
+    answer = machine.run([program, "version"])
+    if answer.ok:
+        yield Finding("enroot", "ok", answer.out.strip(), enables)
+    else:
+        yield Finding("enroot", "limited", answer.complaint, enables, "enroot version must work")
