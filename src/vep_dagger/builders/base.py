@@ -1,7 +1,11 @@
-"""The seam between plans and engines: what a builder is. A new one passes ``tests/builders/test_conformance.py``, or is not one."""
+"""The seam between plans and engines: what a builder is.
+
+A new one passes ``tests/builders/test_builder_conformance.py``, or is not one.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +31,8 @@ class BuiltLayer:
 class BuiltImage:
     """An image that exists now, and how to use it from this machine.
 
-    ``paths`` maps the absolute paths of the image that are somewhere else for whoever runs it (``venv``: the environment's prefix to a
-    directory of the cache); empty where the image has a root file system of its own.
+    ``paths`` maps the absolute paths of the image that are somewhere else for whoever runs it (``venv``: the
+    environment's prefix to a directory of the cache); empty where the image has a root file system of its own.
     """
 
     key: str
@@ -44,10 +48,21 @@ class BuiltImage:
     size_bytes: int | None = None
 
     def translate(self, text: str) -> str:
-        """``text`` with the image's paths replaced by those of this machine."""
-        for inside, outside in self.paths.items():
-            text = text.replace(inside, outside)
+        """``text`` with the image's paths replaced by those of this machine; see :func:`translate`."""
+        return translate(text, self.paths)
+
+
+def translate(text: str, paths: Mapping[str, str]) -> str:
+    """``text`` with whole paths replaced, and what is below them.
+
+    Of ``/venv`` neither ``/data/venv`` nor ``/venv2`` is touched, so that text that is translated already stays as it
+    is.
+    """
+    if not paths:
         return text
+    longest_first = sorted(paths, key=len, reverse=True)
+    pattern = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])"
+    return re.sub(pattern, lambda found: paths[found.group()], text)
 
 
 class Builder(Protocol):
@@ -56,10 +71,13 @@ class Builder(Protocol):
     name: str
 
     def refuse(self, image: Image) -> None:
-        """Raise BuildError if this builder cannot lower the image: which step, and what to use instead. Touches nothing."""
+        """Raise BuildError if this builder cannot lower the image, with the step and what to use instead. Touches
+        nothing.
+        """
 
     async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
         """Build the image, or find it built. All output goes to ``log`` as it comes; ``say`` hears of progress.
 
-        Raises BuildError (layer, step, exit code, last lines) or MachineError (engine, disk). Cancelling it leaves nothing half-made.
+        Raises BuildError (layer, step, exit code, last lines) or MachineError (engine, disk). Cancelling it leaves
+        nothing half-made.
         """

@@ -1,0 +1,219 @@
+"""The steps of one environment: each lowered onto uv or onto a program of the environment, in a directory aside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio.to_thread
+
+from vep_dagger.builders.base import translate
+from vep_dagger.builders.cache import size_of
+from vep_dagger.builders.commands import Commands
+from vep_dagger.builders.failures import failed, installation_failed, last_lines, unavailable
+from vep_dagger.builders.interpreter import platform_tag
+from vep_dagger.builders.manifest import CheckEntry, Interpreter, Manifest, StepEntry, write_manifest
+from vep_dagger.builders.refusal import name_of
+from vep_dagger.dsl import Alternative, Check, Image, Step, key_of, with_jobs
+from vep_dagger.dsl.step import CacheMount, Env, Install, MakePython, Run, Secret, Write
+from vep_dagger.errors import BuildError, MachineError
+
+_LARGEST_SCRIPT = 1_000_000
+
+
+class Lowering:
+    """The making of one environment at ``environment``; ``place`` is where it will be, as its texts say already."""
+
+    def __init__(
+        self, image: Image, key: str, interpreter: Interpreter, environment: Path, place: Path, commands: Commands
+    ) -> None:
+        self._image = image
+        self._key = key
+        self._interpreter = interpreter
+        self._environment = environment
+        self._place = place
+        self._commands = commands
+        self._prefix = image.python_prefix or ""
+        self._notes: list[str] = []
+        self._taken: list[str] = []
+        commands.paths[self._prefix] = str(environment)
+
+    async def run(self) -> None:
+        """All steps in order, then the checks, then the manifest. Raises BuildError or MachineError."""
+        begin = time.monotonic()
+        steps = []
+        for number, step in enumerate(self._image.build.steps, 1):
+            where = f"{self._image.tag}, step {number} of {len(self._image.build.steps)}: {name_of(step)}"
+            self._commands.write_log(f"==> {where}\n")
+            started = time.monotonic()
+            await self._do(step, where)
+            form = step.canonical()
+            if form is not None and not isinstance(step, Env):
+                seconds = time.monotonic() - started
+                steps.append(StepEntry(name=name_of(step), key=key_of("step", form), seconds=seconds))
+        self._settle_scripts()
+        checks = [await self._check(check) for check in self._image.checks]
+        size = await anyio.to_thread.run_sync(size_of, self._environment)
+        manifest = Manifest(
+            key=self._key,
+            image=self._image.key,
+            recipe=self._image.recipe,
+            tag=self._image.tag,
+            release=self._image.release,
+            prefix=self._prefix,
+            platform=platform_tag(),
+            interpreter=self._interpreter,
+            pins=self._image.pins.model_dump(mode="json") if self._image.pins else {},
+            env=self._image.env,
+            steps=steps,
+            checks=checks,
+            alternatives=self._taken,
+            notes=self._notes,
+            packages=_packages(self._environment),
+            size_bytes=size.total,
+            built=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=time.monotonic() - begin,
+        )
+        write_manifest(self._environment, manifest)
+
+    async def _do(self, step: Step, where: str) -> None:
+        match step:
+            case MakePython():
+                await self._make_python(where)
+            case Install():
+                await self._install(step, where)
+            case Run():
+                argv = [with_jobs(argument, _jobs()) for argument in step.argv]
+                code, lines = await self._commands.run_program(argv, secrets=True)
+                if code:
+                    raise failed(where, code, lines, self._commands.log)
+            case Write():
+                self._write(step)
+            case Env():
+                self._commands.variables |= {name: with_jobs(value, _jobs()) for name, value in step.variables}
+            case CacheMount():
+                directory = self._commands.places.mount(step.name)
+                directory.mkdir(parents=True, exist_ok=True)
+                self._commands.paths[step.path] = str(directory)
+            case Secret():
+                self._take_secret(step.name, where)
+            case _:
+                raise AssertionError(f"refused before: {step}")
+
+    async def _make_python(self, where: str) -> None:
+        self._say(f"Python {self._interpreter.version} of {self._interpreter.path}")
+        code, lines = await self._commands.run_uv(
+            "venv", "--relocatable", "--no-project", "--python", self._interpreter.path, str(self._environment)
+        )
+        if code:
+            raise failed(where, code, lines, self._commands.log)
+
+    async def _install(self, step: Install, where: str) -> None:
+        way = await self._first_that_resolves(step, where)
+        self._taken.append(" ".join(way.requirements))
+        if way.note:
+            self._note(way.note)
+        self._say(f"installing {' '.join(way.requirements)}")
+        code, lines = await self._commands.run_uv(*self._pip_install(step, way), links=way.indexes)
+        if code:
+            raise installation_failed(where, code, lines, self._commands.log, step.before)
+
+    async def _first_that_resolves(self, step: Install, where: str) -> Alternative:
+        """The first alternative that the machine's indexes can satisfy; the last one, unasked, if no other can be."""
+        for way in step.alternatives[:-1]:
+            why: str | None
+            try:
+                code, lines = await self._commands.ask_uv(*self._pip_install(step, way, "--dry-run"), links=way.indexes)
+            except BuildError as error:
+                why = error.what
+            else:
+                if code == 0:
+                    return way
+                why = unavailable(lines)
+                if why is None:
+                    # Not for want of packages: taking another way would hide a mistake.
+                    raise failed(where, code, lines, self._commands.log)
+            self._note(f"passed over {way.note or ' '.join(way.requirements)}: {why}")
+        return step.alternatives[-1]
+
+    def _pip_install(self, step: Install, way: Alternative, *options: str) -> list[str]:
+        command = ["pip", "install", "--python", str(self._environment / "bin" / "python"), *options]
+        for option, lines in (("--overrides", way.overrides), ("--excludes", step.excluded)):
+            if lines:
+                file = self._commands.work / f"{option[2:]}.txt"
+                file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                command += [option, str(file)]
+        if step.before:
+            command += ["--exclude-newer", step.before]
+        return [*command, "--", *way.requirements]
+
+    async def _check(self, check: Check) -> CheckEntry:
+        where = f"{self._image.tag}, check {check.name!r}"
+        self._commands.write_log(f"==> {where}\n")
+        code, lines = await self._commands.run_program(check.argv, secrets=False)
+        if code:
+            raise failed(where, code, lines, self._commands.log)
+        output = "\n".join(lines).replace(str(self._environment), self._prefix)
+        if check.expect is not None and check.expect not in output:
+            raise BuildError(
+                f"{where}: {check.expect!r} is not in what it printed:{last_lines(lines)}",
+                where=str(self._commands.log),
+            )
+        return CheckEntry(name=check.name, argv=list(check.argv), output=output)
+
+    def _write(self, step: Write) -> None:
+        path = Path(translate(step.path, self._commands.paths))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not over what is there: it may be a link to a file of uv's cache.
+        path.unlink(missing_ok=True)
+        path.write_text(translate(step.text, {self._prefix: str(self._place)}), encoding="utf-8")
+        path.chmod(step.mode)
+
+    def _take_secret(self, name: str, where: str) -> None:
+        value = self._commands.environ.get(name)
+        if value is None:
+            raise MachineError(f"the secret {name} is not there", where=where, hint=f"set the variable {name} for vep")
+        self._commands.secrets[name] = value
+
+    def _settle_scripts(self) -> None:
+        """Let scripts that name the directory aside name the place that the environment moves to.
+
+        uv writes scripts that can be moved; a command that installs with other tools does not.
+        """
+        aside, place = str(self._environment).encode(), str(self._place).encode()
+        for script in (self._environment / "bin").iterdir():
+            if script.is_symlink() or not script.is_file() or script.stat().st_size > _LARGEST_SCRIPT:
+                continue
+            content = script.read_bytes()
+            if content.startswith(b"#!") and aside in content:
+                # A new file: the old one may be a link to a file of uv's cache.
+                settled = script.with_name(f".{script.name}.settled")
+                settled.write_bytes(content.replace(aside, place))
+                shutil.copymode(script, settled)
+                settled.replace(script)
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._say(text)
+        self._commands.write_log(f"{text}\n")
+
+    def _say(self, text: str) -> None:
+        self._commands.say(f"{self._image.tag}: {text}")
+
+
+def _packages(environment: Path) -> dict[str, str]:
+    """The distributions of an environment, by name."""
+    from importlib.metadata import distributions
+
+    from packaging.utils import canonicalize_name
+
+    folders = [str(folder) for folder in environment.glob("lib/python*/site-packages")]
+    found = {str(canonicalize_name(each.metadata["Name"])): each.version for each in distributions(path=folders)}
+    return dict(sorted(found.items()))
+
+
+def _jobs() -> int:
+    return len(os.sched_getaffinity(0))
