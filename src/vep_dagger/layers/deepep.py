@@ -1,0 +1,28 @@
+"""DeepEP: the ``deepep_…`` all-to-all backends. Source: https://github.com/deepseek-ai/DeepEP (README, setup.py)."""
+
+from __future__ import annotations
+
+from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
+from vep_dagger.layers import cuda, nvshmem, torch
+
+PREFIX = "/opt/deepep"
+
+CHECK = "import torch, deep_ep; print(deep_ep.Buffer.get_dispatch_config(16).get_rdma_buffer_size_hint(14336, 16))"
+
+
+class Pins(LayerPins):
+    """The commit, and the architectures as torch writes them."""
+
+    commit: Commit = "c18eabdebf1381978ff884d278f6083a6153be3f"
+    architectures: tuple[str, ...] = ("9.0a+PTX", "10.0")
+
+
+@layer(prefix=PREFIX, needs=[cuda.devel, nvshmem.nvshmem, torch.torch_build])
+def deepep(build: Build, pins: Pins) -> Build:
+    """The Python package. Without NVSHMEM it builds too, and then does not load, or lacks what the check asks for."""
+    build = build.mount(git("https://github.com/deepseek-ai/DeepEP.git", pins.commit), "/src").env(
+        NVSHMEM_DIR=nvshmem.PREFIX, TORCH_CUDA_ARCH_LIST=";".join(pins.architectures)
+    )
+    return torch.install_kernels(build, "/src", PREFIX).check(
+        "DeepEP has its kernels over NVSHMEM", *cuda.without_driver("python3", "-c", CHECK), expect="91887744"
+    )

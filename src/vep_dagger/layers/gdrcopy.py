@@ -1,0 +1,44 @@
+"""GDRCopy: its user library. The kernel module belongs to the host.
+
+Source: https://github.com/NVIDIA/gdrcopy (README, Makefile).
+"""
+
+from __future__ import annotations
+
+from vep_dagger.dsl import Build, Commit, LayerPins, Version, git, layer
+from vep_dagger.layers import cuda
+
+PREFIX = "/opt/gdrcopy"
+
+KNOWN = {"v2.5.1": "0f7366e73b019e7facf907381f6b0b2f5a1576e4"}
+
+CHECK = f"""
+import ctypes, re
+text = open("{PREFIX}/include/gdrapi.h").read()
+header = tuple(int(re.search(rf"#define GDR_API_{{part}}_VERSION\\s+(\\d+)", text)[1]) for part in ("MAJOR", "MINOR"))
+major, minor = ctypes.c_int(), ctypes.c_int()
+ctypes.CDLL("{PREFIX}/lib/libgdrapi.so").gdr_runtime_get_version(ctypes.byref(major), ctypes.byref(minor))
+library = (major.value, minor.value)
+print("library", library, "header", header)
+raise SystemExit(library != header)
+"""
+
+
+class Pins(LayerPins):
+    """The release's tag, and its commit where it is not among the known ones."""
+
+    version: Version = "v2.5.1"
+    commit: Commit | None = None
+
+
+@layer(prefix=PREFIX, needs=[cuda.devel])
+def gdrcopy(build: Build, pins: Pins) -> Build:
+    """Library and headers. The test programs are left out: they link the driver's library, and need a device."""
+    source = git("https://github.com/NVIDIA/gdrcopy.git", pins.commit or KNOWN.get(pins.version), ref=pins.version)
+    return (
+        build.mount(source, "/src")
+        # The makefile says CUDA where others say CUDA_HOME.
+        .run("make", "-C", "/src", f"prefix={PREFIX}", f"CUDA={cuda.HOME}", "lib", "lib_install")
+        .library(f"{PREFIX}/lib")
+        .check("GDRCopy's library agrees with its header", "python3", "-c", CHECK)
+    )

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+import vep_dagger.layers
+from vep_dagger.dsl import GitSource, HttpSource, Image, ImageSource, Layer, Source
+from vep_dagger.layers import cuda, efa, nccl, nvshmem
+from vep_dagger.recipes.vllm_ep import vllm_ep
+
+Seed: TypeAlias = Callable[..., Image]
+Keys: TypeAlias = Callable[[Image], dict[str, str]]
+
+OTHER = "0" * 39 + "1"
+
+
+def changed(keys: Keys, before: Image, after: Image) -> set[str]:
+    old, new = keys(before), keys(after)
+    assert old.keys() == new.keys()
+    return {name for name in old if old[name] != new[name]}
+
+
+@pytest.mark.parametrize(
+    ("pins", "expected"),
+    [
+        ({"nvshmem": "v3.4.5-0"}, {"nvshmem", "pplx", "deepep"}),
+        ({"nccl": "v2.28.9-1"}, {"nccl", "nccl_tests", "nvshmem", "pplx", "deepep"}),
+        ({"gdrcopy": "v2.4.4"}, {"gdrcopy", "nvshmem", "pplx", "deepep"}),
+        ({"efa": "1.44.0"}, {"efa", "aws_ofi_nccl", "nccl_tests", "nvshmem", "pplx", "deepep"}),
+        ({"aws_ofi_nccl": "v1.17.0"}, {"aws_ofi_nccl"}),
+        ({"nccl_tests": "v2.17.6"}, {"nccl_tests"}),
+        ({"pplx": OTHER}, {"pplx"}),
+        ({"deepgemm": OTHER}, {"deepgemm"}),
+        ({"deepep": OTHER}, {"deepep"}),
+        ({"torch": "2.8.0"}, {"torch_build", "pplx", "deepgemm", "deepep"}),
+        ({"flashinfer": "0.3.0"}, set()),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) and value else "",
+)
+def test_a_pin_changes_exactly_the_layers_that_need_it(
+    seed: Seed, keys: Keys, pins: dict[str, Any], expected: set[str]
+) -> None:
+    before, after = seed(), seed(**pins)
+
+    assert changed(keys, before, after) == expected
+    assert before.key != after.key
+
+
+def test_another_cuda_changes_every_layer(seed: Seed, keys: Keys) -> None:
+    assert changed(keys, seed(), seed(cuda="12.9.1")) == set(keys(seed()))
+
+
+@pytest.mark.parametrize(
+    ("pins", "name"),
+    [
+        ({"nccl": {"version": "v2.27.7-1", "gencode": ["90"]}}, "nccl"),
+        ({"nccl_tests": {"version": "v2.16.9", "gencode": ["90"]}}, "nccl_tests"),
+        ({"nvshmem": {"version": "3.3.9", "architectures": ["90a"]}}, "nvshmem"),
+        ({"pplx": {"architectures": ["9.0a"]}}, "pplx"),
+        ({"deepep": {"architectures": ["9.0a"]}}, "deepep"),
+    ],
+)
+def test_architectures_are_part_of_a_key(seed: Seed, keys: Keys, pins: dict[str, Any], name: str) -> None:
+    assert name in changed(keys, seed(), seed(**pins))
+
+
+def test_an_architecture_is_written_as_nvcc_writes_it(seed: Seed) -> None:
+    assert cuda.gencode(["90a", "100"]) == "-gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_100,code=sm_100"
+    with pytest.raises(ValueError, match="gencode"):
+        seed(nccl={"version": "v2.27.7-1", "gencode": ["sm_90"]})
+
+
+def test_a_known_tag_has_its_commit_another_waits_for_the_lock_and_an_explicit_commit_wins(seed: Seed) -> None:
+    def source(pin: Any) -> Source:
+        return next(layer for layer in seed(nccl=pin).layers if layer.name == "nccl").build.sources[0]
+
+    assert source("v2.27.7-1") == GitSource(
+        "https://github.com/NVIDIA/nccl.git", "593de54e52679b51428571c13271e2ea9f91b1b1", "v2.27.7-1"
+    )
+    assert source("v2.28.9-1") == GitSource("https://github.com/NVIDIA/nccl.git", None, "v2.28.9-1")
+    assert source({"version": "v2.28.9-1", "commit": OTHER}) == GitSource(
+        "https://github.com/NVIDIA/nccl.git", OTHER, "v2.28.9-1"
+    )
+
+
+def test_nvshmem_is_an_archive_under_a_release_and_a_commit_under_a_tag() -> None:
+    archive, tag = nvshmem.Pins(version="3.3.9").source, nvshmem.Pins(version="v3.4.5-0").source
+
+    assert isinstance(archive, HttpSource)
+    assert archive.url == (
+        "https://developer.download.nvidia.com/compute/redist/nvshmem/3.3.9/source/"
+        "nvshmem_src_cuda12-all-all-3.3.9.tar.gz"
+    )
+    assert not archive.resolved
+    assert isinstance(tag, GitSource)
+    assert tag.commit == "131da55f643ac87c810ba0bc51d359258bf433a1"
+
+
+def test_an_archive_is_resolved_by_its_sha256() -> None:
+    image = vllm_ep.image({"vllm": "0.10.1.1", "efa": {"version": "1.43.2", "sha256": "a" * 64}})
+
+    (source,) = next(layer for layer in image.layers if layer.name == efa.efa.name).build.sources
+    assert source.resolved
+
+
+def test_the_devel_image_is_known_by_digest_and_the_run_time_image_waits_for_the_lock(seed: Seed) -> None:
+    image = seed()
+    assert isinstance(image.base, Layer)
+    devel = image.layers[0].base
+    assert isinstance(devel, Layer)
+
+    assert devel.base == ImageSource("nvidia/cuda:12.8.1-devel-ubuntu22.04", cuda.DEVEL_DIGESTS["12.8.1"])
+    assert image.base.base == ImageSource("nvidia/cuda:12.8.1-runtime-ubuntu22.04", None)
+
+
+def test_no_step_upgrades_packages_or_takes_a_file_that_is_not_a_source(seed: Seed) -> None:
+    image = seed()
+    assert isinstance(image.base, Layer)
+    devel = image.layers[0].base
+    assert isinstance(devel, Layer)
+    steps = [step.describe() for layer in (image.base, devel, *image.layers) for step in layer.build.steps]
+
+    assert not [step for step in steps if re.search(r"apt-get upgrade|curl|wget|git clone", step)]
+
+
+def test_layers_leave_prefixes_that_do_not_lie_in_each_other(seed: Seed) -> None:
+    prefixes = [layer.prefix + "/" for layer in seed().layers]
+
+    assert not [(a, b) for a in prefixes for b in prefixes if a != b and a.startswith(b)]
+    assert len(set(prefixes)) == len(prefixes)
+
+
+def test_every_check_is_a_program_that_parses(seed: Seed) -> None:
+    scripts = 0
+    for check in seed().checks:
+        argv = list(check.argv)
+        if argv[0] == "sh":
+            subprocess.run(["sh", "-n", "-c", argv[2]], check=True)
+            argv = argv[4:]
+            scripts += 1
+        if argv[:2] == ["python3", "-c"]:
+            compile(argv[2], check.name, "exec")
+            scripts += 1
+    assert scripts > 8
+
+
+def test_without_a_driver_a_check_finds_the_stub_and_keeps_the_directories_that_it_had() -> None:
+    show = 'readlink "${LD_LIBRARY_PATH%%:*}/libcuda.so.1"; echo "${LD_LIBRARY_PATH#*:}"; echo "$1"'
+    argv = cuda.without_driver("sh", "-c", show, "sh", "an argument")
+
+    result = subprocess.run(
+        argv, env={"LD_LIBRARY_PATH": "/had", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.splitlines() == ["/usr/local/cuda/lib64/stubs/libcuda.so", "/had", "an argument"]
+
+
+@pytest.mark.parametrize(("header", "passes"), [(22707, True), (22602, False)])
+def test_the_check_of_nccl_tells_a_library_of_another_release_from_its_own(
+    tmp_path: Path, needs: Callable[[str, str], str], header: int, passes: bool
+) -> None:
+    compiler = needs("cc", "apt-get install gcc libc6-dev")
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "nccl.h").write_text(f"#define NCCL_VERSION_CODE {header}\n")
+    (tmp_path / "lib").mkdir()
+    code = tmp_path / "nccl.c"
+    code.write_text("int ncclGetVersion(int *version) { *version = 22707; return 0; }\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(tmp_path / "lib" / "libnccl.so"), str(code)], check=True)
+
+    result = subprocess.run(
+        ["python3", "-c", nccl.CHECK.replace(nccl.PREFIX, str(tmp_path))], capture_output=True, text=True, check=False
+    )
+
+    assert result.stdout == f"library 22707 header {header}\n"
+    assert (result.returncode == 0) is passes
+    assert nccl.Pins(version="v2.27.7-1").code == 22707
+
+
+def test_the_package_says_that_its_layers_have_not_been_built() -> None:
+    assert "have not been built by this project yet" in (vep_dagger.layers.__doc__ or "")
