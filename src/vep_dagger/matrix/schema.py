@@ -1,21 +1,27 @@
 """What a matrix file may say: every table and key, with its meaning, as strict models.
 
-The JSON Schema for editors is made from these models (:mod:`vep_dagger.matrix.jsonschema`), and ``docs/matrix.md`` explains each key.
+The JSON Schema for editors is made from these models (:mod:`vep_dagger.matrix.jsonschema`), and ``docs/matrix.md``
+explains each key.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-Scalar: TypeAlias = bool | int | float | str
-PinValue: TypeAlias = str | dict[str, str | int | bool | list[str]]
-ArgValue: TypeAlias = bool | int | float | str | list[str]
+from vep_dagger.matrix.values import arg_value, axis_kind, pin_value, scalar_value
+
+Scalar: TypeAlias = Annotated[bool | int | float | str, BeforeValidator(scalar_value)]
+PinTable: TypeAlias = Annotated[dict[str, str | int | bool | list[str]], Field(min_length=1)]
+PinValue: TypeAlias = Annotated[str | PinTable, BeforeValidator(pin_value)]
+ArgList: TypeAlias = Annotated[list[str], Field(min_length=1)]
+ArgValue: TypeAlias = Annotated[bool | int | float | str | ArgList, BeforeValidator(arg_value)]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Seconds = Annotated[float, Field(gt=0, strict=False)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 Metric: TypeAlias = Literal[
@@ -24,59 +30,88 @@ Metric: TypeAlias = Literal[
     "mean_tpot_ms", "median_tpot_ms", "p99_tpot_ms",
     "mean_itl_ms", "median_itl_ms", "p99_itl_ms",
 ]  # fmt: skip
-"""The figures of ``vllm bench serve`` that can be gated on or picked by: throughputs in 1/s, latencies in milliseconds."""
+"""The figures of ``vllm bench serve`` that can be gated on or picked by: throughputs in 1/s, latencies in ms."""
+
+METRICS: tuple[str, ...] = get_args(Metric)
 
 
 class Table(BaseModel):
-    """Base of every table of the file: strict, frozen, no unknown keys."""
+    """Base of every table of the file: strict, frozen, no unknown keys, no numbers that JSON lacks."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ServeChanges(Table):
-    """What an axis' choice may change of ``[serve]``; a key that is left out stays as it is."""
+    """What an axis' choice may change of [serve]; a key that is left out stays as it is."""
 
-    model: str | None = None
-    revision: str | None = None
-    tensor_parallel: Count | None = None
-    data_parallel: Count | None = None
-    expert_parallel: bool | None = None
-    nodes: Count | None = None
+    model: Text | None = Field(
+        default=None, description="A model's name on the hub, or a directory that starts with . or /."
+    )
+    revision: Text | None = Field(default=None, description="The model's commit on the hub.")
+    tensor_parallel: Count | None = Field(default=None, description="GPUs that share each layer.")
+    data_parallel: Count | None = Field(default=None, description="Copies of the attention layers, over all nodes.")
+    expert_parallel: bool | None = Field(default=None, description="Whether the experts are spread over all GPUs.")
+    nodes: Count | None = Field(default=None, description="Machines that the server runs on.")
 
 
 class Choice(Table):
-    """One choice of a named axis, and the further keys of an ``[[include]]``: what it sets in its cells."""
+    """One choice of a named axis: what it sets in its cells."""
 
     pins: dict[Name, PinValue] = Field(default_factory=dict, description="Pins by name.")
     env: dict[EnvName, str] = Field(default_factory=dict, description="Variables of the server.")
     args: dict[Name, ArgValue] = Field(default_factory=dict, description="Flags of `vllm serve`.")
     serve: ServeChanges = Field(default_factory=ServeChanges, description="Keys of [serve].")
-    all2all: str | None = Field(default=None, description="The expert-parallel all-to-all backend.")
+    all2all: Text | None = Field(default=None, description="The expert-parallel all-to-all backend.")
     deep_gemm: bool | None = Field(default=None, description="Whether DeepGEMM's kernels must be used.")
+
+
+class Include(Table):
+    """One [[include]]: the choices that it is for, and what it sets there, as a choice of a named axis does."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Scalar] = Field(init=False)
+
+    pins: dict[Name, PinValue] = Field(default_factory=dict, description="Pins by name.")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="Variables of the server.")
+    args: dict[Name, ArgValue] = Field(default_factory=dict, description="Flags of `vllm serve`.")
+    serve: ServeChanges = Field(default_factory=ServeChanges, description="Keys of [serve].")
+    all2all: Scalar | None = Field(
+        default=None, description="The choice of the axis of this name; without one, the backend."
+    )
+    deep_gemm: Scalar | None = Field(
+        default=None, description="The choice of the axis of this name; without one, the switch."
+    )
 
 
 class Serve(Table):
     """The server of every cell, before its axes change it."""
 
-    model: str = Field(description="A model's name on the hub, or a directory (relative to the matrix file) that starts with . or /.")
-    revision: str | None = Field(default=None, description="The model's commit on the hub.")
-    served_model_name: str | None = Field(default=None, description="The name that requests use; the model's by default.")
-    tensor_parallel: Count = 1
-    data_parallel: Count = 1
-    expert_parallel: bool = False
-    nodes: Count = 1
-    all2all: str | None = None
-    deep_gemm: bool | None = None
-    host: str = Field(default="127.0.0.1", description="The address that the server listens on.")
-    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(default=None, description="A fixed port; a free one by default.")
+    model: Text = Field(
+        description="A model's name on the hub, or a directory (relative to the matrix file) that starts with . or /."
+    )
+    revision: Text | None = Field(default=None, description="The model's commit on the hub.")
+    served_model_name: Text | None = Field(
+        default=None, description="The name that requests use; the model's by default."
+    )
+    tensor_parallel: Count = Field(default=1, description="GPUs that share each layer.")
+    data_parallel: Count = Field(default=1, description="Copies of the attention layers, over all nodes.")
+    expert_parallel: bool = Field(default=False, description="Whether the experts are spread over all GPUs.")
+    nodes: Count = Field(default=1, description="Machines that the server runs on.")
+    all2all: Text | None = Field(default=None, description="The expert-parallel all-to-all backend.")
+    deep_gemm: bool | None = Field(default=None, description="Whether DeepGEMM's kernels must be used.")
+    host: Text = Field(default="127.0.0.1", description="The address that the server listens on.")
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="A fixed port; a free one by default."
+    )
     args: dict[Name, ArgValue] = Field(
-        default_factory=dict, description="Flags of `vllm serve`: true gives --flag, false --no-flag, a list repeats its values."
+        default_factory=dict,
+        description="Flags of `vllm serve`: true gives --flag, false --no-flag, a list repeats its values.",
     )
     env: dict[EnvName, str] = Field(default_factory=dict, description="Variables of the server.")
 
 
 class Deadlines(Table):
-    """How long a server may stay in one phase of its start, by what its log shows, and how long other things may take. Seconds."""
+    """Seconds that a server may stay in one phase of its start, by what its log shows, and that other work may take."""
 
     launch: Seconds = Field(default=180, description="From the process' start to the first phase that the log shows.")
     weights: Seconds = Field(default=1800, description="Loading weights.")
@@ -92,12 +127,13 @@ class Deadlines(Table):
 class Smoke(Table):
     """What must be true of a server before it is measured."""
 
-    prompts: Annotated[list[str], Field(min_length=1)] = Field(
-        default=["The capital of France is", "1, 2, 3, 4,", "def main():"], description="Each is sent as a greedy completion."
+    prompts: Annotated[list[Text], Field(min_length=1)] = Field(
+        default=["The capital of France is", "1, 2, 3, 4,", "def main():"],
+        description="Each is sent as a greedy completion.",
     )
-    max_tokens: Count = 16
-    demand: list[str] = Field(default_factory=list, description="Further text that the log must show.")
-    forbid: list[str] = Field(default_factory=list, description="Further text that the log must not show.")
+    max_tokens: Count = Field(default=16, description="Tokens of each answer.")
+    demand: list[Text] = Field(default_factory=list, description="Further text that the log must show.")
+    forbid: list[Text] = Field(default_factory=list, description="Further text that the log must not show.")
     parity: Literal["off", "report", "gate"] = Field(
         default="report", description="Whether greedy answers must agree between the cells of one model."
     )
@@ -105,24 +141,26 @@ class Smoke(Table):
 
 
 class Workload(Table):
-    """One ``[[bench]]``: a workload of ``vllm bench serve``. Every option that matters is given to it explicitly."""
+    """One [[bench]]: a workload of `vllm bench serve`. Every option that matters is given to it explicitly."""
 
-    name: Name
-    dataset: Literal["random"] = "random"
+    name: Name = Field(description="Its name in reports, and of its files.")
+    dataset: Literal["random"] = Field(default="random", description="Where prompts come from: random tokens.")
     input_len: Count = Field(description="Tokens of a prompt.")
     output_len: Count = Field(description="Tokens of an answer.")
-    num_prompts: Count
-    ignore_eos: bool = True
-    repeats: Count = 3
+    num_prompts: Count = Field(description="Requests of one repeat.")
+    ignore_eos: bool = Field(default=True, description="Whether answers go on to output_len, whatever the model says.")
+    repeats: Count = Field(default=3, description="How often it is measured on one server.")
     warmup_prompts: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Requests before the first repeat, measured by nobody; 0 for as many as num_prompts."
     )
-    request_rate: Annotated[float, Field(gt=0, strict=False)] | None = Field(
+    request_rate: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Requests per second; all at once by default."
     )
-    max_concurrency: Count | None = None
-    temperature: Annotated[float, Field(ge=0, strict=False)] = 0.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    max_concurrency: Count | None = Field(default=None, description="Requests in flight at most; no limit by default.")
+    temperature: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="The sampling temperature; 0 is greedy."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Decides the random prompts.")
     timeout: Seconds = Field(default=3600, description="Seconds that one repeat may take.")
     args: dict[Name, ArgValue] = Field(default_factory=dict, description="Further flags of `vllm bench serve`.")
 
@@ -130,25 +168,52 @@ class Workload(Table):
 class Pick(Table):
     """What makes a cell the best, and which cells it is compared with."""
 
-    maximize: Metric | None = None
-    minimize: Metric | None = None
+    maximize: Metric | None = Field(
+        default=None, description="The figure that must be high: output_throughput by default."
+    )
+    minimize: Metric | None = Field(default=None, description="The figure that must be low.")
     workload: Name | None = Field(default=None, description="The [[bench]] that decides; the first by default.")
     baseline: dict[Name, Scalar] = Field(default_factory=dict, description="The choices of the baseline's cells.")
+
+    @property
+    def goal(self) -> tuple[Metric, Literal["higher", "lower"]]:
+        """The figure that decides, and which of two is better."""
+        if self.minimize is not None:
+            return self.minimize, "lower"
+        return self.maximize or "output_throughput", "higher"
+
+
+ListAxis: TypeAlias = Annotated[list[Scalar], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+NamedAxis: TypeAlias = Annotated[dict[Name, Choice], Field(min_length=1)]
+Axis: TypeAlias = Annotated[
+    Annotated[ListAxis, Tag("list")] | Annotated[NamedAxis, Tag("table")], Discriminator(axis_kind)
+]
 
 
 class MatrixFile(Table):
     """The whole file."""
 
-    recipe: str = Field(description="A built-in recipe's name, or path/to/file.py:function.")
-    pins: dict[Name, PinValue] = Field(default_factory=dict)
-    mirrors: dict[str, str] = Field(default_factory=dict, description="URL prefixes and what to use instead; never part of a key.")
-    axes: dict[Name, list[Scalar] | dict[Name, Choice]] = Field(default_factory=dict)
-    include: list[dict[str, Scalar | dict[str, object]]] = Field(default_factory=list)
-    exclude: list[dict[Name, Scalar]] = Field(default_factory=list)
+    recipe: Text = Field(description="A built-in recipe's name, or path/to/file.py:function.")
+    pins: dict[Name, PinValue] = Field(
+        default_factory=dict, description="The versions of every cell, before its axes change them."
+    )
+    mirrors: dict[str, str] = Field(
+        default_factory=dict, description="URL prefixes and what to use instead; never part of a key."
+    )
+    axes: dict[Name, Axis] = Field(
+        default_factory=dict,
+        description="A list of values of a pin, a key of [serve], all2all or deep_gemm; or a table of named choices.",
+    )
+    include: list[Include] = Field(default_factory=list, description="Extends the cells that it fits, or adds one.")
+    exclude: list[dict[Name, Scalar]] = Field(
+        default_factory=list, description="Removes the cells that have all these choices."
+    )
     serve: Serve
     smoke: Smoke = Field(default_factory=Smoke)
-    bench: list[Workload] = Field(default_factory=list)
-    gates: dict[Metric, Annotated[float, Field(gt=0, strict=False)]] = Field(
+    bench: list[Workload] = Field(
+        default_factory=list, description="Workloads; each is measured on the server of each cell."
+    )
+    gates: dict[Metric, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict, description="Limits that a pick must hold: latencies at most, throughputs at least."
     )
     pick: Pick = Field(default_factory=Pick)
