@@ -185,6 +185,7 @@ def _needed(table: Table[R], name: str, version: Version) -> R:
 def _check(data: Tables) -> None:
     """What single rows cannot show: names that point at each other."""
     names = {row.name for row in data.backend.rows()}
+    aliases = {row.name for row in data.backend.rows() if row.state == "alias"}
     for row in data.backend.rows():
         if row.state == "real" and row.line is None:
             raise CompatError(f"backend {row.name!r} is real and has no line that proves it")
@@ -195,7 +196,9 @@ def _check(data: Tables) -> None:
                     hint=did_you_mean(other, names),
                 )
         if row.state in ("fallback", "alias") and row.instead is None:
-            raise CompatError(f"backend {row.name!r} is a {row.state} and does not say of what: set instead")
+            raise CompatError(f"backend {row.name!r} has the state {row.state!r} and does not say of what: set instead")
+        if row.state == "alias" and row.instead in aliases:
+            raise CompatError(f"backend {row.name!r} is an alias of {row.instead!r}, which is an alias itself")
     for line in data.line.rows():
         if line.about not in TOPICS | names:
             raise CompatError(
