@@ -1,10 +1,11 @@
-"""The places that the conformance suite runs over: a new launcher is one more class here, and its name in ``PLACES``."""
+"""The places that the conformance suite runs over: a new launcher is one more class here, and its name in
+``PLACES``."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,7 +78,14 @@ class ProcessPlace:
         return (*words, *(["--ignore-term"] if behaviour.ignores_term else []))
 
     def client(self, behaviour: Behaviour) -> tuple[str, ...]:
-        words = [sys.executable, str(STANDIN), "--line", behaviour.client_line, "--fetch", "http://{host}:{port}/health"]
+        words = [
+            sys.executable,
+            str(STANDIN),
+            "--line",
+            behaviour.client_line,
+            "--fetch",
+            "http://{host}:{port}/health",
+        ]
         return (*words, "--last", str(behaviour.client_lasts_s), "--exit-code", str(behaviour.client_exit_code))
 
     def left(self, server: Server) -> list[Any]:
@@ -139,11 +147,11 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ports are locked in a folder of the test's own."""
     folder = tmp_path_factory.mktemp("runtime")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    yield folder
+    return folder
 
 
 @pytest.fixture

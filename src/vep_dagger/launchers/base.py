@@ -1,5 +1,5 @@
-"""The seam between jobs and places: what a launcher is. A new one passes ``tests/launchers/test_conformance.py``, or is
-not one."""
+"""The seam between jobs and places: what a launcher is. A new one passes
+``tests/launchers/test_launcher_conformance.py``, or is not one."""
 
 from __future__ import annotations
 
@@ -46,9 +46,13 @@ class Stopped:
 class Server(Protocol):
     """A server that was started; it may be dead already."""
 
-    url: str
-    command: tuple[str, ...]
-    """What really runs, for the record."""
+    @property
+    def url(self) -> str:
+        """Where it can be reached from here: scheme, host and port."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What really runs, for the record."""
 
     def exited(self) -> int | None:
         """The exit code (negative: the signal), or None while it lives."""
@@ -69,7 +73,9 @@ class Server(Protocol):
 class Launcher(Protocol):
     """Runs deployments somewhere."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What people choose it by."""
 
     def start(self, image: BuiltImage, spec: ServerSpec) -> AbstractAsyncContextManager[Server]:
         """Start a server; leaving the context stops it, also when cancelled. Raises LaunchError or MachineError."""

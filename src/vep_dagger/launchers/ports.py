@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,23 @@ def candidates() -> list[int]:
     return random.sample(span, min(ATTEMPTS, len(span)))
 
 
+def lock_folder() -> Path:
+    """Where ports are locked: of this machine alone (a home may be shared by many) and of this user. Raises
+    MachineError."""
+    from platformdirs import user_runtime_path
+
+    try:
+        with warnings.catch_warnings():
+            # It says where it falls back to when XDG_RUNTIME_DIR is not as it should be: any folder of this machine
+            # will do.
+            warnings.simplefilter("ignore")
+            folder = user_runtime_path("vep-dagger") / "ports"
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(Path(error.filename or "/run/user"), error) from error
+    return folder
+
+
 @contextmanager
 def reserved(host: str, port: int | None) -> Iterator[int]:
     """A port that nobody listens on, held against every other ``vep`` of this user until the context is left: ``port``,
@@ -92,13 +110,8 @@ def reserved(host: str, port: int | None) -> Iterator[int]:
     ``port`` is taken, and MachineError if no port can be had.
     """
     from filelock import FileLock, Timeout
-    from platformdirs import user_runtime_path
 
-    folder = user_runtime_path("vep-dagger") / "ports"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unusable(folder, error) from error
+    folder = lock_folder()
     for number in candidates() if port is None else [port]:
         lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)
         try:

@@ -11,10 +11,10 @@ through any number of forks and sessions, so that nothing slips away, and having
 left at all.
 
 Control (stdin), one JSON object a line: first the request (``argv`` with an absolute program, ``env``, ``cwd``,
-``grace_s``, ``linger_s``), then any number of ``{"stop": grace_s}``. Reports (stdout), one JSON object a line:
-``started`` (pid) or ``failed`` (step, errno); ``exited`` (code) as soon as the command's main process has; ``ended``
-(code, killed, forced) when nothing is left. Codes are exit codes, or negative signals. stderr is the log: the command's
-stdout and stderr, and the guard's own should it ever fail.
+``grace_s``, ``linger_s``, and ``mark``, a file to delete at the end, or null), then any number of ``{"stop":
+grace_s}``. Reports (stdout), one JSON object a line: ``started`` (pid) or ``failed`` (step, errno); ``exited`` (code)
+as soon as the command's main process has; ``ended`` (code, killed, forced) when nothing is left. Codes are exit codes,
+or negative signals. stderr is the log: the command's stdout and stderr, and the guard's own should it ever fail.
 """
 
 from __future__ import annotations
@@ -216,6 +216,9 @@ def main() -> None:
         return
     say("started", pid=guard.main)
     guard.watch()
+    if mark := request[0]["mark"]:
+        with contextlib.suppress(OSError):
+            os.unlink(mark)  # noqa: PTH108
     say("ended", code=guard.code, killed=len(guard.killed), forced=guard.forced)
 
 

@@ -108,7 +108,7 @@ class Guarded:
         label = label or Path(argv[0]).name
         guarded = cls(_spawn_guard(log, marker, label, mark), marker, label, grace_s, mark)
         request = {"argv": list(argv), "env": {**env, **mark_environment(marker)}}
-        settings = {"cwd": _absolute(cwd), "grace_s": grace_s, "linger_s": linger_s}
+        settings = {"cwd": _absolute(cwd), "grace_s": grace_s, "linger_s": linger_s, "mark": mark and _absolute(mark)}
         try:
             guarded._say(request | settings)
             await guarded._until(lambda: guarded.pid != 0)
