@@ -1,4 +1,5 @@
-"""The command line: parse, call, print. Every room is imported by the command that needs it, so that ``vep --help`` is quick."""
+"""The command line: parse, call, print. Every room is imported by the command that needs it, so that ``vep --help`` is
+quick."""
 
 from __future__ import annotations
 
@@ -20,8 +21,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MATRIX = click.argument("matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-ONLY = click.option("-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice.")
-COMPAT = click.option("--compat", type=click.Path(path_type=Path), help="A file that overlays what is known of vLLM's releases.")
+ONLY = click.option(
+    "-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice."
+)
+COMPAT = click.option(
+    "--compat", type=click.Path(path_type=Path), help="A file that overlays what is known of vLLM's releases."
+)
 
 
 def running(command: F) -> F:
@@ -31,7 +36,9 @@ def running(command: F) -> F:
         COMPAT,
         click.option("--builder", default="venv", show_default=True, help="Where images are built."),
         click.option("--launcher", default="process", show_default=True, help="Where servers run."),
-        click.option("--out", type=click.Path(path_type=Path), help="The run directory; runs/<matrix>-<time> by default."),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help="The run directory; runs/<matrix>-<time> by default."
+        ),
         click.option("--resume", is_flag=True, help="Go on with the run in --out, or with the newest of this matrix."),
         click.option("--retry-failed", is_flag=True, help="With --resume: run again what did not pass."),
         click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines."),
@@ -46,8 +53,8 @@ def running(command: F) -> F:
 def vep() -> None:
     """Build, prove, measure and compare vLLM expert-parallel stacks.
 
-    A matrix file names pins and axes; each combination is a cell. Exit codes: 0 all passed, 1 a cell did not, 2 the files or arguments
-    are wrong, 3 the machine or an engine is, 130 interrupted.
+    A matrix file names pins and axes; each combination is a cell. Exit codes: 0 all passed, 1 a cell did not, 2 the
+    files or arguments are wrong, 3 the machine or an engine is, 130 interrupted.
     """
 
 
@@ -130,12 +137,49 @@ def pick(run_directory: Path) -> None:
 @JSON
 def doctor(network: bool, as_json: bool) -> None:
     """Show what this machine can build and run, and what is missing."""
-    raise NotImplementedError
+    import json
+
+    from rich.console import Console
+
+    from vep_dagger.doctor import diagnose, document, exit_code, render, table
+
+    findings = diagnose(network=network)
+    if as_json:
+        click.echo(json.dumps(document(findings), indent=1))
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(table(findings))
+    else:
+        click.echo("\n".join(render(findings)))
+    sys.exit(exit_code(findings))
 
 
 @vep.group()
 def cache() -> None:
     """List and prune the environments that builders keep on this machine."""
+
+
+@cache.command("list")
+@JSON
+def cache_list(as_json: bool) -> None:
+    """Show the environments, the last used first."""
+    from vep_dagger.builders.cache import cache_root, entries
+    from vep_dagger.console.cache_table import print_entries
+
+    print_entries(entries(cache_root()), cache_root(), as_json=as_json)
+
+
+@cache.command("prune")
+@click.argument("keys", nargs=-1)
+@click.option("--days", "keep_days", type=click.FloatRange(min=0), help="Those not used for so many days.")
+@click.option("--all", "everything", is_flag=True, help="All that no running vep uses.")
+def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool) -> None:
+    """Delete environments: those whose keys begin with KEYS, or --days, or --all."""
+    from vep_dagger.builders.cache import cache_root, prune
+
+    if not (keys or everything or keep_days is not None):
+        raise click.UsageError("say what to delete: the beginning of a key, --days N, or --all")
+    freed = prune(cache_root(), keep_days=keep_days, everything=everything, keys=keys)
+    click.echo(f"freed {freed / 2**30:.2f} GiB in {cache_root()}")
 
 
 def main() -> None:
@@ -158,9 +202,11 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
 
     outcome = _carry_out(Options(matrix, stage, **options), as_json=as_json)
     if not as_json:
+        from rich.console import Console
+
         from vep_dagger.console.outcome import print_outcome
 
-        print_outcome(outcome)
+        print_outcome(outcome.summary, outcome.report, Console(highlight=False))
     sys.exit(0 if outcome.passed else 1)
 
 

@@ -1,4 +1,5 @@
-"""The program as a list of steps, each given what the one before returned: load, plan, open the run, carry it out, report."""
+"""The program as a list of steps, each given what the one before returned: load, plan, open the run, carry it out,
+report."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vep_dagger import __version__
-from vep_dagger.builders import find_builder
+from vep_dagger.builders.registry import find_builder
 from vep_dagger.compat import Compat
 from vep_dagger.errors import EvidenceError, VepError
 from vep_dagger.evidence import RunDirectory, RunFile
@@ -17,7 +18,7 @@ from vep_dagger.evidence.runfile import describe_machine
 from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.jobs.run import AnyRecord, Run, Stage
 from vep_dagger.jobs.serving import Surroundings
-from vep_dagger.launchers import find_launcher
+from vep_dagger.launchers.registry import find_launcher
 from vep_dagger.matrix import Matrix
 from vep_dagger.plan import Plan, make_plan
 from vep_dagger.processes.leftovers import reap
@@ -56,7 +57,8 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every cell that can be passed; a cell known beforehand to be impossible is no failure, unless all are."""
+        """Whether every cell that can be passed; a cell known beforehand to be impossible is no failure, unless all
+        are."""
         verdicts = {cell.verdict for cell in self.summary.cells}
         return "passed" in verdicts and verdicts <= {"passed", "impossible"}
 
@@ -91,7 +93,8 @@ def refuse_early(plan: Plan, options: Options) -> None:
 
 
 def open_run(plan: Plan, options: Options) -> RunDirectory:
-    """The run directory: a new one, or with ``resume`` the one named, or the newest of this matrix. Raises EvidenceError."""
+    """The run directory: a new one, or with ``resume`` the one named, or the newest of this matrix. Raises
+    EvidenceError."""
     if not options.resume:
         path = options.out or RUNS / f"{_stem(options.matrix)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         head = RunFile(
@@ -107,7 +110,7 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
     head = directory.head()
     if (head.builder, head.launcher) != (options.builder, options.launcher):
         raise EvidenceError(
-            f"the run was made with --builder {head.builder} --launcher {head.launcher}, and its records say nothing of others",
+            f"the run was made with --builder {head.builder} --launcher {head.launcher}; its records tell of no others",
             where=str(directory.path),
             hint="resume it with the same ones, or run into another --out",
         )
@@ -117,7 +120,8 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
 def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) -> tuple[Plan, dict[str, AnyRecord]]:
     """What of the directory's evidence belongs to the plan; the rest is set aside, said aloud, and will run again.
 
-    Expressions of ``-k`` add up over resumed runs: the directory's plan is that of all cells that were ever chosen in it.
+    Expressions of ``-k`` add up over resumed runs: the directory's plan is that of all cells that were ever chosen in
+    it.
     """
     for pid in reap(directory.path):
         emit(Event("note", f"process {pid} was left by a run that was killed; it is ended"))
@@ -168,7 +172,9 @@ def newest_run(matrix: Path) -> Path:
         if Path(head.matrix).resolve() == matrix.resolve():
             found.append((head.started, file.parent))
     if not found:
-        raise EvidenceError(f"there is no run of {matrix} in {RUNS}/ to resume", hint="leave out --resume, or name a run with --out")
+        raise EvidenceError(
+            f"there is no run of {matrix} in {RUNS}/ to resume", hint="leave out --resume, or name a run with --out"
+        )
     return max(found)[1]
 
 
@@ -180,5 +186,3 @@ def _either(one: str | None, other: str | None) -> str | None:
     if one is None or other is None or one == other:
         return one if one == other else None
     return f"({one}) or ({other})"
-
-

@@ -15,7 +15,14 @@ from rich.text import Text
 from vep_dagger.console.plain import MARKS
 from vep_dagger.jobs.events import Emit, Event
 
-STYLES = {"passed": "green", "failed": "bold red", "fell-back": "bold yellow", "not-run": "dim", "running": "cyan", "waiting": "dim"}
+STYLES = {
+    "passed": "green",
+    "failed": "bold red",
+    "fell-back": "bold yellow",
+    "not-run": "dim",
+    "running": "cyan",
+    "waiting": "dim",
+}
 
 REFRESHES_PER_SECOND = 2
 """Few, since drawing takes a core's time away from what is measured."""
@@ -80,7 +87,10 @@ class LiveTable:
             style = STYLES.get(row.state, "")
             seconds = row.seconds if row.seconds is not None else (time.monotonic() - row.began if row.began else None)
             table.add_row(
-                name, Text(MARKS.get(row.state, row.state), style=style), f"{seconds:.0f}" if seconds is not None else "", row.text
+                name,
+                Text(MARKS.get(row.state, row.state), style=style),
+                f"{seconds:.0f}" if seconds is not None else "",
+                row.text,
             )
         counts = self._counts(len(hidden))
         return Group(table, Text(counts, style="dim"))

@@ -4,4 +4,14 @@ from vep_dagger.evidence.record import BenchRecord, BuildRecord, Record, SmokeRe
 from vep_dagger.evidence.rundir import RunDirectory, Standing
 from vep_dagger.evidence.runfile import RunFile
 
-__all__ = ["BenchRecord", "BuildRecord", "Record", "RunDirectory", "RunFile", "SmokeRecord", "Standing", "Verdict", "Witness"]
+__all__ = [
+    "BenchRecord",
+    "BuildRecord",
+    "Record",
+    "RunDirectory",
+    "RunFile",
+    "SmokeRecord",
+    "Standing",
+    "Verdict",
+    "Witness",
+]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader, and a machine that loses power, sees the old content or the new, never a part. Raises OSError."""
+    """Write ``text`` so that a reader, and a machine that loses power, sees the old content or the new, never a part.
+    Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,7 +1,7 @@
 """Records: what a finished job says of itself. ``docs/evidence.md`` explains each field.
 
-A record is written whole or not at all (:mod:`vep_dagger.evidence.rundir`) and carries its job's key, so that a reader knows whether it
-still belongs to the plan.
+A record is written whole or not at all (:mod:`vep_dagger.evidence.rundir`) and carries its job's key, so that a reader
+knows whether it still belongs to the plan.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 Verdict: TypeAlias = Literal["passed", "failed", "fell-back", "impossible", "not-run"]
-"""What can be said of a job or a cell. Only the first three are ever written into a record: ``impossible`` comes from the plan, and
-``not-run`` is what is left."""
+"""What can be said of a job or a cell. Only the first three are ever written into a record: ``impossible`` comes from
+the plan, and ``not-run`` is what is left."""
 
 
 class Part(BaseModel):
@@ -24,7 +24,8 @@ class Part(BaseModel):
 
 
 class Witness(Part):
-    """Where a claim can be seen: a file of the run directory (relative path), a line of it (from 1), and the line's text, cleaned."""
+    """Where a claim can be seen: a file of the run directory (relative path), a line of it (from 1), and the line's
+    text, cleaned."""
 
     file: str
     line: int | None = None
@@ -62,7 +63,9 @@ class BuildRecord(RecordBase):
     cached: bool = Field(description="Whether the whole image was there already.")
     location: str | None = Field(description="Where it is: a directory, or an image reference with its digest.")
     layers: list[LayerRecord]
-    notes: list[str] = Field(default_factory=list, description="What people should know: which torch was taken, for instance.")
+    notes: list[str] = Field(
+        default_factory=list, description="What people should know: which torch was taken, for instance."
+    )
     packages: dict[str, str] = Field(default_factory=dict, description="Python packages by name.")
     size_bytes: int | None = None
     log: str | None = Field(default=None, description="Relative path.")
@@ -93,10 +96,13 @@ class ServerFacts(Part):
     log: str = Field(description="Relative path.")
     command: list[str]
     phases: list[PhaseSpan] = Field(default_factory=list)
-    ready_seconds: float | None = Field(default=None, description="From the process' start to ``/health`` answering 200.")
+    ready_seconds: float | None = Field(
+        default=None, description="From the process' start to ``/health`` answering 200."
+    )
     version: str | None = Field(default=None, description="What ``/version`` answered.")
     peak_memory_bytes: int | None = Field(
-        default=None, description="The most that the server's processes held together, looked at between measurements, never during one."
+        default=None,
+        description="The most that the server's processes held together; looked at between measurements.",
     )
     stop: StopFacts | None = Field(default=None, description="None until the server has been stopped.")
 
@@ -153,7 +159,8 @@ class BenchRecord(RecordBase):
     warmup: Repeat | None = None
     repeats: list[Repeat] = Field(default_factory=list)
     server_requests: dict[str, float] = Field(
-        default_factory=dict, description="The server's own count of finished requests during the repeats, by reason (``/metrics``)."
+        default_factory=dict,
+        description="The server's own count of finished requests during the repeats, by reason (``/metrics``).",
     )
 
 

@@ -150,7 +150,8 @@ class RunDirectory:
         return int(path.name), path
 
     def fresh_bench_directory(self, slug: str, workload: str) -> Path:
-        """An empty directory for a bench job's raw results; what a killed attempt left there counts for nothing and goes."""
+        """An empty directory for a bench job's raw results; what a killed attempt left there counts for nothing and
+        goes."""
         path = self.path / record_place(f"bench:{slug}:{workload}").with_suffix("")
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
@@ -167,15 +168,21 @@ class RunDirectory:
 
         lock = FileLock(self.path / ".lock")
         try:
-            with writing(self.path), lock.acquire(timeout=0):
-                (self.path / ".lock.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
             raise EvidenceError(
                 f"the run directory is in use by another run{self._holder()}",
                 where=str(self.path),
                 hint="wait for it to end, or choose another --out",
             ) from None
+        except OSError as error:
+            raise _unwritable(error, self.path) from error
+        try:
+            with writing(self.path):
+                (self.path / ".lock.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
+            yield
+        finally:
+            lock.release()
 
     def _holder(self) -> str:
         try:
@@ -218,16 +225,24 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MachineError(
-            f"cannot write: {error.strerror or error}",
-            where=str(error.filename or path),
-            hint="free some space or choose another --out; what is written so far stays valid, and --resume goes on from it",
-        ) from error
+        raise _unwritable(error, path) from error
+
+
+def _unwritable(error: OSError, path: Path) -> MachineError:
+    return MachineError(
+        f"cannot write: {error.strerror or error}",
+        where=str(error.filename or path),
+        hint="free some space or choose another --out; what is written stays valid, and --resume goes on from it",
+    )
 
 
 def _damaged(file: Path, error: Exception) -> EvidenceError:
     detail = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
-    return EvidenceError(f"{file.name} is damaged: {detail}", where=str(file), hint="move it away; its job will run again with --resume")
+    return EvidenceError(
+        f"{file.name} is damaged: {detail}",
+        where=str(file),
+        hint="move it away; its job will run again with --resume",
+    )
 
 
 def _text(data: object) -> str:

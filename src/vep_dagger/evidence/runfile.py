@@ -8,13 +8,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from vep_dagger.evidence.record import FORMAT, Part
+from vep_dagger.evidence.record import Part
 
 
 class RunFile(Part):
     """The head of a run directory."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     vep: str = Field(description="The version that made the run.")
     started: str = Field(description="UTC, ISO 8601.")
     matrix: str = Field(description="The matrix file as the user named it.")

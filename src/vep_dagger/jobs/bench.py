@@ -1,4 +1,5 @@
-"""The bench job: one workload measured on a proven server, ``repeats`` times after a warm-up; all of it counts, or nothing."""
+"""The bench job: one workload measured on a proven server, ``repeats`` times after a warm-up; all of it counts, or
+nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from vep_dagger.compat.rules import BenchFlags
 from vep_dagger.evidence import RunDirectory, Witness
 from vep_dagger.evidence.record import Repeat
 from vep_dagger.jobs.bench_command import WARMUP_SEED, bench_command
-from vep_dagger.jobs.failure import JobFailure
+from vep_dagger.jobs.failure import JobFailed
+from vep_dagger.jobs.groups import unwrapped
 from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.jobs.probe import finished_requests
 from vep_dagger.jobs.readiness import POLL_S, cause_witness, check_alive
@@ -50,13 +52,23 @@ class Bench:
     """Measures one workload on one server."""
 
     def __init__(
-        self, run: RunDirectory, slug: str, load: Workload, release: BenchFlags, *, url: str, model: str, served_model_name: str
+        self,
+        run: RunDirectory,
+        slug: str,
+        load: Workload,
+        release: BenchFlags,
+        *,
+        url: str,
+        model: str,
+        served_model_name: str,
     ) -> None:
         self._run = run
         self._load = load
         self._directory = run.fresh_bench_directory(slug, load.name)
         self._metrics = f"{url}/metrics"
-        seeds = {"warmup": load.seed + WARMUP_SEED} | {f"repeat-{number}": load.seed + number for number in range(1, load.repeats + 1)}
+        seeds = {"warmup": load.seed + WARMUP_SEED} | {
+            f"repeat-{number}": load.seed + number for number in range(1, load.repeats + 1)
+        }
         self._items = [
             Item(
                 name,
@@ -80,8 +92,8 @@ class Bench:
         self.measured = Measurement(self._items[1].command)
 
     async def measure(self, server: Server, watch: LogWatch, log: str, say: Callable[[str], None]) -> None:
-        """Fill :attr:`measured`. Raises JobFailure when the result is void: a request that was not completed, a client that failed, a
-        server that died."""
+        """Fill :attr:`measured`. Raises JobFailed when the result is void: a request that was not completed, a client
+        that failed, a server that died."""
         report = self._directory / "client.jsonl"
         client_log = self._directory / "client.log"
         argv = self._client(report)
@@ -93,7 +105,7 @@ class Bench:
             exit_code.append(await server.run(argv, client_log, {}))
 
         try:
-            with anyio.fail_after(timeout_s):
+            with anyio.fail_after(timeout_s), unwrapped():
                 async with anyio.create_task_group() as group:
                     group.start_soon(run_client)
                     say(self._progress(done))
@@ -110,9 +122,7 @@ class Bench:
                                 raise self._client_failed(exit_code[0], client_log)
                             await anyio.sleep(POLL_S)
         except TimeoutError:
-            raise JobFailure(f"the client did not end within {timeout_s:g} s", self._tail(client_log)) from None
-        except BaseExceptionGroup as group_error:
-            raise _first_failure(group_error) from None
+            raise JobFailed(f"the client did not end within {timeout_s:g} s", self._tail(client_log)) from None
         watch.read()
         check_alive(server, watch, log, "after the last repeat")
 
@@ -126,16 +136,16 @@ class Bench:
         return ["python", str(script), str(spec), str(report)]
 
     def _take(self, item: Item, line: Mapping[str, object], watch: LogWatch, log: str) -> None:
-        """Take one finished item in. Raises JobFailure if it makes the result void."""
+        """Take one finished item in. Raises JobFailed if it makes the result void."""
         code = line["exit_code"]
         if code is None:
-            raise JobFailure(f"{item.name} did not end within {self._load.timeout:g} s", self._tail(item.log))
+            raise JobFailed(f"{item.name} did not end within {self._load.timeout:g} s", self._tail(item.log))
         if code != 0:
-            raise JobFailure(f"vllm bench serve exited with code {code} in {item.name}", self._tail(item.log))
+            raise JobFailed(f"vllm bench serve exited with code {code} in {item.name}", self._tail(item.log))
         repeat = self._read(item)
         watch.read()
         if repeat.completed != item.num_prompts:
-            raise JobFailure(
+            raise JobFailed(
                 f"void: {repeat.completed} of {item.num_prompts} requests completed in {item.name}",
                 cause_witness(watch, log) if repeat.completed == 0 else self._tail(item.log),
             )
@@ -153,8 +163,9 @@ class Bench:
         grown = {reason: count - was.get(reason, 0.0) for reason, count in now.items()}
         good = sum(count for reason, count in grown.items() if reason in ("length", "stop"))
         if good < repeat.completed:
-            raise JobFailure(
-                f"void: the client counts {repeat.completed} completed requests in {item.name}, the server only {good:g}",
+            raise JobFailed(
+                f"void: the client counts {repeat.completed} completed requests in {item.name}, "
+                f"the server only {good:g}",
                 Witness(file=self._run.relative(item.result), text=f"/metrics grew by {grown}"),
             )
         if item.name != "warmup":
@@ -171,7 +182,7 @@ class Bench:
                 for name, value in result.items()
                 if isinstance(value, (int, float))
                 and not isinstance(value, bool)
-                and (name.endswith("_ms") or name.endswith("_throughput") or name in ("total_input_tokens", "total_output_tokens"))
+                and (name.endswith(("_ms", "_throughput")) or name in ("total_input_tokens", "total_output_tokens"))
             }
             return Repeat(
                 file=self._run.relative(item.result),
@@ -181,10 +192,12 @@ class Bench:
                 metrics=figures,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise JobFailure(f"{item.name} left no usable result: {type(error).__name__}: {error}", self._tail(item.log)) from None
+            raise JobFailed(
+                f"{item.name} left no usable result: {type(error).__name__}: {error}", self._tail(item.log)
+            ) from None
 
-    def _client_failed(self, code: int, client_log: Path) -> JobFailure:
-        return JobFailure(f"the client exited with code {code} before its list was done", self._tail(client_log))
+    def _client_failed(self, code: int, client_log: Path) -> JobFailed:
+        return JobFailed(f"the client exited with code {code} before its list was done", self._tail(client_log))
 
     def _tail(self, file: Path) -> Witness | None:
         """The last line of a client's log that says something."""
@@ -206,9 +219,3 @@ def _complete_lines(report: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return text[: text.rfind("\n") + 1].splitlines()
-
-
-def _first_failure(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that ended a task group; the group itself says nothing to people."""
-    failures = [error for error in group.exceptions if isinstance(error, JobFailure)]
-    return failures[0] if failures else group.exceptions[0] if len(group.exceptions) == 1 else group

@@ -1,13 +1,18 @@
 """Runs inside the image, beside the server: carries out a list of ``vllm bench serve`` commands, one after the other.
 
-Importing vLLM takes many seconds and is the same for every repeat, so it is done once: each command then runs in a fork of this process,
-which has just what a new ``vllm`` process has after its imports. Started as ``python bench_client.py SPEC REPORT``, with nothing but the
-standard library and the image's own vLLM. ``SPEC`` is JSON: ``{"metrics": URL, "items": [{"argv": [...], "log": path, "timeout_s": n}]}``.
-``REPORT`` gets a line of JSON a command: exit code (None after the timeout), seconds, and the server's request counters before and after.
-The first command that fails ends the list.
+Importing vLLM takes many seconds and is the same for every repeat, so it is done once: each command then runs in a fork
+of this process, which has just what a new ``vllm`` process has after its imports. Started as
+``python bench_client.py SPEC REPORT``, with nothing but the standard library and the image's own vLLM.
+
+``SPEC`` is JSON: ``{"metrics": URL, "items": [{"argv": [...], "log": path, "timeout_s": n}]}``. ``REPORT`` gets a line
+of JSON for each command: exit code (None after the timeout), seconds, and the server's request counters before and
+after. The first command that fails ends the list.
 """
 
+from __future__ import annotations
+
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -16,9 +21,26 @@ import sys
 import time
 import traceback
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+COMMANDS = (
+    "benchmark.main",
+    "benchmark.serve",
+    "benchmark.latency",
+    "benchmark.throughput",
+    "benchmark.startup",
+    "benchmark.sweep",
+)
+PRELOADED = (
+    *(f"vllm.entrypoints.cli.{name}" for name in (*COMMANDS, "collect_env", "launch", "openai", "run_batch", "serve")),
+    "vllm.benchmarks.serve",
+    "transformers.models.auto.tokenization_auto",
+)
 
 
-def counters(url):
+def counters(url: str) -> str:
     """The lines of ``/metrics`` that count finished requests."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -29,7 +51,15 @@ def counters(url):
     return "\n".join(line for line in lines if line.startswith("vllm:request_success_total"))
 
 
-def child(command, argv, log):
+def preload() -> None:
+    """Import what ``vllm bench serve`` imports only when it is called. A module that a release lacks costs nothing but
+    its time later."""
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def child(command: Callable[[], object], argv: list[str], log: str) -> NoReturn:
     """Become ``vllm`` with these arguments; never returns."""
     code = 1
     try:
@@ -51,7 +81,7 @@ def child(command, argv, log):
         os._exit(code)
 
 
-def wait(pid, timeout_s):
+def wait(pid: int, timeout_s: float) -> int | None:
     """The exit code of ``pid``, or None if it had to be killed for being late."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -64,20 +94,25 @@ def wait(pid, timeout_s):
     return None
 
 
-def main():
+def main() -> int:
     """Load the command once, then run the list."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        spec = json.load(file)
+    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="vllm")
     command = entry.load()
-    with open(sys.argv[2], "a", encoding="utf-8") as report:
+    preload()
+    with Path(sys.argv[2]).open("a", encoding="utf-8") as report:
         for item in spec["items"]:
             before, began = counters(spec["metrics"]), time.monotonic()
             sys.stdout.flush()
             sys.stderr.flush()
             pid = os.fork() or child(command, item["argv"], item["log"])
             code = wait(pid, item["timeout_s"])
-            line = {"exit_code": code, "seconds": time.monotonic() - began, "before": before, "after": counters(spec["metrics"])}
+            line = {
+                "exit_code": code,
+                "seconds": time.monotonic() - began,
+                "before": before,
+                "after": counters(spec["metrics"]),
+            }
             print(json.dumps(line), file=report, flush=True)
             if code != 0:
                 return 1

@@ -1,4 +1,5 @@
-"""The command line of ``vllm bench serve``: every option that matters is given, since defaults change between releases."""
+"""The command line of ``vllm bench serve``: every option that matters is given, since defaults change between
+releases."""
 
 from __future__ import annotations
 
@@ -15,10 +16,18 @@ WARMUP_SEED = 1_000_000
 
 
 def bench_command(
-    load: Workload, release: BenchFlags, *, url: str, model: str, served_model_name: str, result: Path, seed: int, num_prompts: int
+    load: Workload,
+    release: BenchFlags,
+    *,
+    url: str,
+    model: str,
+    served_model_name: str,
+    result: Path,
+    seed: int,
+    num_prompts: int,
 ) -> list[str]:
-    """One run of a workload. Each repeat has a seed of its own, the same in every cell: no repeat profits from the prompts of another,
-    and cells are compared on equal prompts."""
+    """One run of a workload. Each repeat has a seed of its own, the same in every cell: no repeat profits from the
+    prompts of another, and cells are compared on equal prompts."""
     command = ["vllm", "bench", "serve", release.backend, "vllm"]
     command += ["--base-url", url, "--endpoint", "/v1/completions"]
     command += ["--model", model, "--tokenizer", model, "--served-model-name", served_model_name]
@@ -26,7 +35,12 @@ def bench_command(
     command += ["--random-input-len", str(load.input_len), "--random-output-len", str(load.output_len)]
     command += ["--random-range-ratio", "0.0", "--random-prefix-len", "0"]
     command += ["--num-prompts", str(num_prompts), "--seed", str(seed)]
-    command += ["--request-rate", "inf" if load.request_rate is None else f"{load.request_rate:g}", "--burstiness", "1.0"]
+    command += [
+        "--request-rate",
+        "inf" if load.request_rate is None else f"{load.request_rate:g}",
+        "--burstiness",
+        "1.0",
+    ]
     if load.max_concurrency is not None:
         command += ["--max-concurrency", str(load.max_concurrency)]
     if load.ignore_eos:

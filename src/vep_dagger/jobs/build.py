@@ -12,7 +12,9 @@ from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.plan import Job
 
 
-async def run_build(job: Job, builder: Builder, run: RunDirectory, kept: BuildRecord | None, emit: Emit) -> BuiltImage | None:
+async def run_build(
+    job: Job, builder: Builder, run: RunDirectory, kept: BuildRecord | None, emit: Emit
+) -> BuiltImage | None:
     """Build ``job.image``; None when that fails. The record of an earlier run stays when the image is found as it was.
 
     MachineError is not caught: a machine that cannot build stops the run, and says nothing about the image.
@@ -52,7 +54,9 @@ def _passed(job: Job, built: BuiltImage, watch: Stopwatch, log: str | None) -> B
         builder=built.builder,
         cached=built.cached,
         location=built.location,
-        layers=[LayerRecord(name=part.name, key=part.key, state=part.state, seconds=part.seconds) for part in built.layers],
+        layers=[
+            LayerRecord(name=part.name, key=part.key, state=part.state, seconds=part.seconds) for part in built.layers
+        ],
         notes=list(built.notes),
         packages=dict(built.packages),
         size_bytes=built.size_bytes,
@@ -76,5 +80,3 @@ def _failed(job: Job, builder: Builder, watch: Stopwatch, log: str, error: Build
         layers=[],
         log=log,
     )
-
-

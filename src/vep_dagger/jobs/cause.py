@@ -15,16 +15,16 @@ _FATAL = re.compile(
     r"unrecognized arguments|invalid choice|the following arguments are required|error: argument"
 )
 _FOLLOW_UP = re.compile(
-    r"EngineDeadError|EngineGenerateError|EngineCore encountered an issue|Engine core initialization failed|See stack trace|"
-    r"See root cause above|WorkerProc initialization failed|CancelledError|ConnectionResetError|BrokenPipeError|leaked shared_memory|"
-    r"Parent process exited"
+    r"EngineDeadError|EngineGenerateError|EngineCore encountered an issue|Engine core initialization failed|"
+    r"See stack trace|See root cause above|WorkerProc initialization failed|CancelledError|ConnectionResetError|"
+    r"BrokenPipeError|leaked shared_memory|Parent process exited"
 )
 """What processes say when another one has failed: true, and not the reason."""
 
 
 def find_cause(lines: Sequence[Line]) -> Line | None:
-    """The line that names the reason: the first exception that is no follow-up of another, else a fatal message, else the first error
-    line, else the last line. The text comes without level and time."""
+    """The line that names the reason: the first exception that is no follow-up of another, else a fatal message, else
+    the first error line, else the last line. The text comes without level and time."""
     bare = [Line(line.number, _PREFIX.sub("", line.text).strip()) for line in lines]
     exceptions = [line for line in bare if _EXCEPTION.search(line.text)]
     first_causes = [line for line in exceptions if not _FOLLOW_UP.search(line.text)]

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
-EventKind: TypeAlias = Literal["run-started", "job-kept", "job-started", "job-progress", "job-finished", "job-skipped", "note", "run-finished"]
+EventKind: TypeAlias = Literal[
+    "run-started", "job-kept", "job-started", "job-progress", "job-finished", "job-skipped", "note", "run-finished"
+]
 
 
 @dataclass(frozen=True, slots=True)

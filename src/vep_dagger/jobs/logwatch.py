@@ -1,4 +1,5 @@
-"""Reading a server's log while it is written: phases, demanded and forbidden lines, and the line that says why it died."""
+"""Reading a server's log while it is written: phases, demanded and forbidden lines, and the line that says why it
+died."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class LogWatch:
     def __post_init__(self) -> None:
         self._rules = [(rule, re.compile(rule.pattern)) for rule in (*self.demanded, *self.forbidden)]
         self._phases = [
-            (index, re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns))) for index, rule in enumerate(self.phases)
+            (index, re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns)))
+            for index, rule in enumerate(self.phases)
         ]
 
     def read(self, *, last: bool = False) -> list[Line]:
@@ -65,7 +67,11 @@ class LogWatch:
         *whole, self._rest = (self._rest + data).split(b"\n")
         if last and self._rest:
             whole, self._rest = [*whole, self._rest], b""
-        fresh = [Line(self._number + index, text) for index, raw in enumerate(whole, 1) for text in clean(raw.decode("utf-8", "replace"))]
+        fresh = [
+            Line(self._number + index, text)
+            for index, raw in enumerate(whole, 1)
+            for text in clean(raw.decode("utf-8", "replace"))
+        ]
         self._number += len(whole)
         if self._rest and not last:
             # A progress bar is one line without an end for minutes; it shows how far a phase has come.

@@ -1,4 +1,5 @@
-"""Asking a vLLM server: ``/health``, ``/version``, ``/v1/completions``, ``/metrics``. Standard endpoints of every release."""
+"""Asking a vLLM server: ``/health``, ``/version``, ``/v1/completions``, ``/metrics``. Standard endpoints of every
+release."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-_FINISHED = re.compile(r'^vllm:request_success_total\{[^}]*finished_reason="(?P<reason>[a-z]+)"[^}]*\} (?P<count>[0-9.e+]+)$', re.MULTILINE)
+_FINISHED = re.compile(
+    r'^vllm:request_success_total\{[^}]*finished_reason="(?P<reason>[a-z]+)"[^}]*\} (?P<count>[0-9.e+]+)$', re.MULTILINE
+)
 
 
 class ProbeError(Exception):
@@ -93,7 +96,8 @@ class Probe:
 
 
 def finished_requests(metrics: str) -> dict[str, float]:
-    """The server's own count of finished requests by reason (``length``, ``stop``, ``error``, …), all engines together, from ``/metrics``."""
+    """The server's own count of finished requests by reason (``length``, ``stop``, ``error``, …), all engines together,
+    from ``/metrics``."""
     counts: dict[str, float] = {}
     for match in _FINISHED.finditer(metrics):
         counts[match["reason"]] = counts.get(match["reason"], 0.0) + float(match["count"])

@@ -1,4 +1,5 @@
-"""Waiting for a server: until ``/health`` answers, it dies, its log shows what must not be, or a phase of its start takes too long."""
+"""Waiting for a server: until ``/health`` answers, it dies, its log shows what must not be, or a phase of its start
+takes too long."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from vep_dagger.compat.rules import PhaseRule
 from vep_dagger.evidence import Witness
 from vep_dagger.evidence.record import PhaseSpan
 from vep_dagger.jobs.cause import find_cause
-from vep_dagger.jobs.failure import JobFailure
+from vep_dagger.jobs.failure import JobFailed
 from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.jobs.probe import Probe
 from vep_dagger.launchers.base import Server
@@ -50,7 +51,9 @@ class Start:
 
     def spans(self) -> list[PhaseSpan]:
         """The phases with their seconds; the last one ends when the server was ready, or now."""
-        ends = [begin for _, begin in self.marks[1:]] + [self.ready_seconds if self.ready_seconds is not None else self.elapsed]
+        ends = [begin for _, begin in self.marks[1:]] + [
+            self.ready_seconds if self.ready_seconds is not None else self.elapsed
+        ]
         return [
             PhaseSpan(phase=phase, begin=round(begin, 3), seconds=round(max(0.0, end - begin), 3))
             for (phase, begin), end in zip(self.marks, ends, strict=True)
@@ -66,7 +69,7 @@ async def await_ready(
     deadlines: Deadlines,
     say: Callable[[str], None],
 ) -> None:
-    """Return when ``/health`` answers 200. Raises JobFailure at once when it cannot any more."""
+    """Return when ``/health`` answers 200. Raises JobFailed at once when it cannot any more."""
     said = ""
     while True:
         watch.read()
@@ -84,21 +87,21 @@ async def await_ready(
 
 
 def check_alive(server: Server, watch: LogWatch, log: str, when: str) -> None:
-    """Raise JobFailure if the server has exited, with the line of its log that says why."""
+    """Raise JobFailed if the server has exited, with the line of its log that says why."""
     code = server.exited()
     if code is None:
         return
     watch.read(last=True)
     ended = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-    raise JobFailure(f"the server {ended} {when}", cause_witness(watch, log))
+    raise JobFailed(f"the server {ended} {when}", cause_witness(watch, log))
 
 
 def check_forbidden(watch: LogWatch, log: str) -> None:
-    """Raise JobFailure if the log shows a line that it must not."""
+    """Raise JobFailed if the log shows a line that it must not."""
     for rule in watch.forbidden:
         line = watch.seen.get(rule)
         if line is not None:
-            raise JobFailure(f"the log shows {rule.name}", line.witness(log), rule.violation)
+            raise JobFailed(f"the log shows {rule.name}", line.witness(log), rule.violation)
 
 
 def cause_witness(watch: LogWatch, log: str) -> Witness | None:
@@ -125,6 +128,10 @@ def _check_deadlines(start: Start, watch: LogWatch, log: str, deadlines: Deadlin
     if not late and start.elapsed <= deadlines.total:
         return
     spans = ", ".join(f"{span.phase} {span.seconds:.0f} s" for span in start.spans())
-    what = f"{_where(start, watch)} passed its deadline of {limit:g} s" if late else f"no /health within {deadlines.total:g} s"
+    what = (
+        f"{_where(start, watch)} passed its deadline of {limit:g} s"
+        if late
+        else f"no /health within {deadlines.total:g} s"
+    )
     last = watch.last
-    raise JobFailure(f"{what} ({spans})", last.witness(log) if last else None)
+    raise JobFailed(f"{what} ({spans})", last.witness(log) if last else None)

@@ -21,8 +21,8 @@ from vep_dagger.plan.job import build_id
 Stage: TypeAlias = Literal["build", "smoke", "bench"]
 
 LANES: Mapping[str, int] = {"build": 1, "gpu": 1, "machine": 1}
-"""How many tasks a lane holds. Servers without a GPU share the lane ``machine`` with builds, since both want the same cores; on GPUs
-builds go on beside a measurement."""
+"""How many tasks a lane holds. Servers without a GPU share the lane ``machine`` with builds, since both want the same
+cores; on GPUs builds go on beside a measurement."""
 
 AnyRecord: TypeAlias = BuildRecord | SmokeRecord | BenchRecord
 
@@ -60,11 +60,12 @@ class Run:
         builds = {job.id: job for job in self.plan.jobs if job.kind == "build"}
         serving = [task for task in map(self._serving_task, self._smokes()) if task] if self.stage != "build" else []
         needed = {need for task in serving for need in task.needs}
+        alone = self.stage == "build"
         building = [
-            self._build_task(job) for id, job in builds.items() if id in needed or (self.stage == "build" and id not in self.kept)
+            self._build_task(job) for name, job in builds.items() if name in needed or (alone and name not in self.kept)
         ]
-        for id in builds.keys() - needed:
-            self._tell_kept(id)
+        for name in builds.keys() - needed:
+            self._tell_kept(name)
         await run_tasks([*building, *serving], LANES)
 
     def _smokes(self) -> list[Job]:
@@ -95,7 +96,9 @@ class Run:
         async def serve() -> bool:
             return await Serving(self.around, self._built[smoke.image.key], smoke, left).run()
 
-        return Task(smoke.id, self._lane("gpu", smoke.image), serve, self._skipper(smoke, *left), needs=(build_id(smoke.image),))
+        return Task(
+            smoke.id, self._lane("gpu", smoke.image), serve, self._skipper(smoke, *left), needs=(build_id(smoke.image),)
+        )
 
     def _benches_of(self, smoke: Job) -> list[Job]:
         if self.stage != "bench":

@@ -1,7 +1,7 @@
 """The scheduler: tasks that wait for what they need and for a place in their lane.
 
-One failed task stops what depends on it and nothing else. A lane is a resource that holds so many tasks at once: while a server is
-measured nothing else touches its lane.
+One failed task stops what depends on it and nothing else. A lane is a resource that holds so many tasks at once: while
+a server is measured nothing else touches its lane.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
+
+from vep_dagger.jobs.groups import unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Task:
 
 
 async def run_tasks(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str, bool]:
-    """Run tasks as their needs and lanes allow; whether each passed. First come, first served in each lane, in the order given.
+    """Run tasks as their needs and lanes allow; whether each passed. First come, first served in each lane, in the
+    order given.
 
     Needs that name no task of the list count as passed. An exception of a task cancels all others and is raised.
     """
@@ -47,7 +50,8 @@ async def run_tasks(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str
         finally:
             finished[task.id].set()
 
-    async with anyio.create_task_group() as group:
-        for task in tasks:
-            group.start_soon(carry_out, task, name=task.id)
+    with unwrapped():
+        async with anyio.create_task_group() as group:
+            for task in tasks:
+                group.start_soon(carry_out, task, name=task.id)
     return passed

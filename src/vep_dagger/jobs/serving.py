@@ -1,4 +1,5 @@
-"""One server of one deployment: started, proven, measured, stopped. What is measured is the very process that was proven."""
+"""One server of one deployment: started, proven, measured, stopped. What is measured is the very process that was
+proven."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from vep_dagger.evidence.record import Answer, ServerFacts, StopFacts
 from vep_dagger.jobs.bench import Bench
 from vep_dagger.jobs.clock import Stopwatch
 from vep_dagger.jobs.events import Emit, Event, EventKind
-from vep_dagger.jobs.failure import JobFailure
+from vep_dagger.jobs.failure import JobFailed
 from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.jobs.probe import Probe
 from vep_dagger.jobs.readiness import Start, await_ready
@@ -50,7 +51,10 @@ class Serving:
         self._log_path = self._directory / "server.log"
         self._log = around.run.relative(self._log_path)
         self._watch = LogWatch(
-            self._log_path, self._deployment.demanded, self._deployment.forbidden, around.compat.phases(self._deployment.image.release)
+            self._log_path,
+            self._deployment.demanded,
+            self._deployment.forbidden,
+            around.compat.phases(self._deployment.image.release),
         )
         self._stopwatch = Stopwatch()
         self._seconds: float | None = None
@@ -59,7 +63,7 @@ class Serving:
         self._answers: list[Answer] = []
         self._version: str | None = None
         self._memory: int | None = None
-        self._failure: JobFailure | None = None
+        self._failure: JobFailed | None = None
 
     async def run(self) -> bool:
         """Whether everything passed. Every job that was reached has its record afterwards."""
@@ -71,7 +75,7 @@ class Serving:
                 self._command = tuple(server.command)
                 try:
                     await self._prove(server)
-                except JobFailure as failure:
+                except JobFailed as failure:
                     self._failure = failure
                 self._finish_smoke()
                 if self._failure is None:
@@ -81,7 +85,7 @@ class Serving:
                     self._skip_benches()
                 stopped = await server.stop(self._smoke.deadlines.stop)
         except LaunchError as error:
-            self._failure = JobFailure(error.what, Witness(file=self._log, text=error.hint or error.what))
+            self._failure = JobFailed(error.what, Witness(file=self._log, text=error.hint or error.what))
             self._finish_smoke()
             self._skip_benches()
             return False
@@ -122,7 +126,9 @@ class Serving:
         async with Probe(server.url, deadlines.request) as probe:
             await await_ready(server, probe, self._watch, self._log, self._start, deadlines, self._say)
             self._version = await check_version(probe, self._deployment)
-            self._answers = await ask_completions(server, probe, self._watch, self._log, self._deployment, self._smoke, self._say)
+            self._answers = await ask_completions(
+                server, probe, self._watch, self._log, self._deployment, self._smoke, self._say
+            )
         check_lines(self._watch, self._log)
         self._memory = server.memory_bytes()
 
@@ -163,15 +169,19 @@ class Serving:
 
     def _note_stop(self, stopped: Stopped) -> None:
         """Complete the smoke record: a server that passed must also end when it is asked to."""
-        facts = StopFacts(exit_code=stopped.exit_code, clean=stopped.clean, seconds=round(stopped.seconds, 3), killed=stopped.killed)
+        facts = StopFacts(
+            exit_code=stopped.exit_code, clean=stopped.clean, seconds=round(stopped.seconds, 3), killed=stopped.killed
+        )
         if not stopped.clean and self._failure is None:
-            self._failure = JobFailure(
+            self._failure = JobFailed(
                 f"the server did not end within {self._smoke.deadlines.stop:g} s of being asked to",
                 Witness(file=self._log, text=f"{stopped.killed} processes had to be killed"),
             )
             self._emit("job-finished", self._failure.reason, verdict="failed", file=self._log)
         elif stopped.killed:
-            self._emit("note", f"{self._deployment.slug}: {stopped.killed} processes of the server outlived it and were killed")
+            self._emit(
+                "note", f"{self._deployment.slug}: {stopped.killed} processes of the server outlived it and were killed"
+            )
         self._around.run.write(self._smoke_record(facts))
 
     async def _bench(self, job: Job, server: Server) -> bool:
@@ -188,12 +198,12 @@ class Serving:
             model=self._model,
             served_model_name=self._deployment.served_model_name,
         )
-        failure: JobFailure | None = None
+        failure: JobFailed | None = None
         try:
             await bench.measure(
                 server, self._watch, self._log, lambda text: self._around.emit(Event("job-progress", text, job.id))
             )
-        except JobFailure as error:
+        except JobFailed as error:
             failure = error
         self._memory = max(filter(None, (self._memory, server.memory_bytes())), default=None)
         measured = bench.measured
@@ -226,6 +236,12 @@ class Serving:
         self._emit("job-progress", text)
 
     def _emit(
-        self, kind: EventKind, text: str, *, verdict: str | None = None, seconds: float | None = None, file: str | None = None
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        verdict: str | None = None,
+        seconds: float | None = None,
+        file: str | None = None,
     ) -> None:
         self._around.emit(Event(kind, text, self._job.id, verdict, seconds, file))

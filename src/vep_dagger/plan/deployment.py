@@ -1,4 +1,5 @@
-"""Deployments: image + model + arguments + environment + nodes. One server each, shared by the cells that agree in all of it."""
+"""Deployments: image + model + arguments + environment + nodes. One server each, shared by the cells that agree in all
+of it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, key_of
 
 OWN_FLAGS = frozenset(
-    {"host", "port", "model", "served-model-name", "tensor-parallel-size", "data-parallel-size", "enable-expert-parallel"}
+    {
+        "host",
+        "port",
+        "model",
+        "served-model-name",
+        "tensor-parallel-size",
+        "data-parallel-size",
+        "enable-expert-parallel",
+    }
 )
 """Flags of ``vllm serve`` that come from keys of ``[serve]`` and must not be given again among its ``args``."""
 
@@ -34,7 +43,8 @@ class Deployment:
 
     @cached_property
     def key(self) -> str:
-        """sha256 over all that decides how the server behaves: where the model directory lies does not, what it holds does."""
+        """sha256 over all that decides how the server behaves: where the model directory lies does not, what it holds
+        does."""
         return key_of(
             "deployment",
             {
@@ -50,7 +60,8 @@ class Deployment:
 
 
 def flags(args: tuple[tuple[str, object], ...]) -> tuple[str, ...]:
-    """Arguments of a command line from a table: ``true`` gives ``--flag``, ``false`` gives ``--no-flag``, a list repeats its values.
+    """Arguments of a command line from a table: ``true`` gives ``--flag``, ``false`` gives ``--no-flag``, a list
+    repeats its values.
 
     >>> flags((("max_num_seqs", 8), ("enforce-eager", True), ("enable-prefix-caching", False)))
     ('--max-num-seqs', '8', '--enforce-eager', '--no-enable-prefix-caching')

@@ -1,11 +1,13 @@
-"""The plan as a document: what ``vep plan --json`` prints and ``plan.json`` of a run holds. ``docs/plan.md`` explains each field.
+"""The plan as a document: what ``vep plan --json`` prints and ``plan.json`` of a run holds. ``docs/plan.md`` explains
+each field.
 
-The same matrix gives the same bytes on every machine: no times, no absolute paths, lists in the order of the matrix file.
+The same matrix gives the same bytes on every machine: no times, no absolute paths, lists in the order of the matrix
+file.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,7 +32,9 @@ class LayerDoc(Document):
     base: str = Field(description="The base layer's key, or an image reference.")
     needs: list[str] = Field(description="Keys of the layers whose prefixes its build sees.")
     images: int = Field(description="How many of the plan's images hold it.")
-    unresolved: list[str] = Field(description="Sources whose hash nobody has seen yet; they must be locked before a build.")
+    unresolved: list[str] = Field(
+        description="Sources whose hash nobody has seen yet; they must be locked before a build."
+    )
 
 
 class ImageDoc(Document):
@@ -58,7 +62,9 @@ class DeploymentDoc(Document):
     """One server: image, model, arguments, environment, nodes."""
 
     key: str
-    slug: str = Field(description="The cell under whose name its evidence is kept: the first of the matrix that it serves.")
+    slug: str = Field(
+        description="The cell under whose name its evidence is kept: the first of the matrix that it serves."
+    )
     cells: list[str] = Field(description="The slugs of the cells that it serves.")
     image: str
     release: str
@@ -91,7 +97,7 @@ class WorkloadDoc(Document):
     name: str
     num_prompts: int
     repeats: int
-    options: dict[str, bool | int | float | str | list[str] | None]
+    options: dict[str, Any]
 
 
 class JobDoc(Document):
@@ -99,7 +105,9 @@ class JobDoc(Document):
 
     id: str = Field(description="``build:<image>``, ``smoke:<slug>`` or ``bench:<slug>:<workload>``.")
     kind: JobKind
-    key: str = Field(description="sha256 over all that decides the result; a record with another key is of another job.")
+    key: str = Field(
+        description="sha256 over all that decides the result; a record with another key is of another job."
+    )
     needs: list[str] = Field(description="Ids of the jobs that must pass first.")
     image: str
     deployment: str | None = None
@@ -129,6 +137,8 @@ class PlanDoc(Document):
     deployments: list[DeploymentDoc]
     workloads: list[WorkloadDoc]
     jobs: list[JobDoc]
-    gates: dict[str, float] = Field(description="Limits that a pick must hold: latencies at most, throughputs at least.")
+    gates: dict[str, float] = Field(
+        description="Limits that a pick must hold: latencies at most, throughputs at least."
+    )
     pick: PickDoc
     warnings: list[str]

@@ -1,4 +1,5 @@
-"""Jobs: build(image), smoke(deployment), bench(deployment, workload). A job's key says whether a record is still its own."""
+"""Jobs: build(image), smoke(deployment), bench(deployment, workload). A job's key says whether a record is still its
+own."""
 
 from __future__ import annotations
 

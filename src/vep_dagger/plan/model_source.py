@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 WHOLE_FILE_LIMIT_BYTES = 16 * 2**20
-"""Files up to this size enter the digest with their content, larger ones (weights) with name and size: a plan must not read
-hundreds of gigabytes each time, and what tells two models of one shape apart is in the small files beside the weights."""
+"""Files up to this size enter the digest with their content, larger ones (weights) with name and size: a plan must not
+read hundreds of gigabytes each time, and what tells two models of one shape apart is in the small files beside the
+weights."""
 
 
 def is_directory_name(model: str) -> bool:

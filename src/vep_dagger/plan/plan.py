@@ -1,4 +1,5 @@
-"""The plan: what a matrix comes to. Cells, the unique layers, images and deployments that they need, and the jobs in their order."""
+"""The plan: what a matrix comes to. Cells, the unique layers, images and deployments that they need, and the jobs in
+their order."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from vep_dagger.dsl import Image, Layer
+from vep_dagger.dsl import Image, ImageSource, Layer
 from vep_dagger.matrix import Cell, Matrix
 from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
@@ -53,7 +54,8 @@ class Plan:
 
     @cached_property
     def layer_builds_alone(self) -> int:
-        """How many layer builds there would be if each cell were built by itself; ``len(layers)`` is what the plan needs."""
+        """How many layer builds there would be if each cell were built by itself; ``len(layers)`` is what the plan
+        needs."""
         cells = Counter(cell.deployment.image.key for cell in self.cells if cell.deployment)
         return sum(cells[image.key] * sum(1 for _ in _with_needs(image)) for image in self.images)
 
@@ -160,7 +162,7 @@ def _with_needs(image: Image) -> tuple[Layer, ...]:
 def _unresolved(item: Layer | Image) -> list[str]:
     """What a person calls the sources whose hash nobody has seen yet."""
     sources = item.build.sources if isinstance(item.base, Layer) else (item.base, *item.build.sources)
-    return [getattr(source, "url", None) or getattr(source, "ref", "") for source in sources if not source.resolved]
+    return [source.ref if isinstance(source, ImageSource) else source.url for source in sources if not source.resolved]
 
 
 def _label(choice: object) -> str:
@@ -207,6 +209,10 @@ def _deployment(deployment: Deployment, cells: list[str]) -> DeploymentDoc:
         args=list(deployment.args),
         env=dict(deployment.env),
         unset=list(deployment.unset),
-        demanded=[RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.demanded],
-        forbidden=[RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.forbidden],
+        demanded=[
+            RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.demanded
+        ],
+        forbidden=[
+            RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.forbidden
+        ],
     )

@@ -1,7 +1,8 @@
 """From a matrix to its plan. Pure: no engine, no network, the same on every machine.
 
-A matrix can have a hundred thousand cells and few different images, selections and servers, so each of those is made once and looked
-up by the identity of the settings that decide it (:class:`vep_dagger.matrix.cell.Settings` shares equal fields between cells).
+A matrix can have a hundred thousand cells and few different images, selections and servers, so each of those is made
+once and looked up by the identity of the settings that decide it (:class:`vep_dagger.matrix.cell.Settings` shares equal
+fields between cells).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from vep_dagger.plan.plan import Plan, PlannedCell
 from vep_dagger.recipes.registry import find_recipe
 
 OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
-"""Set for a model that is a directory: nothing of it is on the hub, and a server must not wait for one that cannot be reached."""
+"""Set for a model that is a directory: nothing of it is on the hub, and a server must not wait for one that cannot be
+reached."""
 
 
 def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None = None) -> Plan:
@@ -65,7 +67,14 @@ class _Planner:
         settings = cell.settings
         image = self._images.get(id(settings.pins)) or self._image(cell)
         # Equal fields of settings are one object (see Settings), so an id stands for a value.
-        wanted = (image.release, settings.all2all, settings.deep_gemm, id(settings.serve), id(settings.args), id(settings.env))
+        wanted = (
+            image.release,
+            settings.all2all,
+            settings.deep_gemm,
+            id(settings.serve),
+            id(settings.args),
+            id(settings.env),
+        )
         key = (id(image), *wanted)
         deployment = self._deployments.get(key)
         if deployment is None:
@@ -87,18 +96,20 @@ class _Planner:
             raise MatrixError(error.what, where=pin_place(self._matrix, cell, "vllm"), hint=error.hint) from None
         if release.known_as:
             self.warnings[
-                f"vLLM {image.release} is not known here: it is used as {release.known_as}, so what proves a backend may be out of date"
+                f"vLLM {image.release} is not known here: it is used as {release.known_as}, "
+                "so what proves a backend may be out of date"
             ] = None
         self._images[id(pins)] = image
         return image
 
     def _pin_error(self, cell: Cell, error: ValidationError) -> VepError:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "vllm"
-        place = pin_place(self._matrix, cell, name, key=first["type"] == "extra_forbidden")
+        pin, *inside = [str(part) for part in first["loc"]] or ["vllm"]
+        name = inside[-1] if inside else pin
+        place = pin_place(self._matrix, cell, pin, key=first["type"] == "extra_forbidden")
         if first["type"] == "extra_forbidden":
-            known = did_you_mean(name, self._recipe.pins_type.model_fields)
-            return MatrixError(f"recipe {self._recipe.name} has no pin {name!r}", where=place, hint=known)
+            what = f"the pin {pin} has no key {name!r}" if inside else f"recipe {self._recipe.name} has no pin {name!r}"
+            return MatrixError(what, where=place, hint=did_you_mean(name, self._known_pins(pin if inside else None)))
         if first["type"] == "missing":
             return MatrixError(
                 f"recipe {self._recipe.name} needs the pin {name!r}",
@@ -107,7 +118,13 @@ class _Planner:
             )
         cause = first.get("ctx", {}).get("error")
         what = str(cause) if cause else f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
-        return MatrixError(f"pin {name}: {what}", where=place)
+        return MatrixError(f"pin {'.'.join((pin, *inside))}: {what}", where=place)
+
+    def _known_pins(self, pin: str | None) -> list[str]:
+        """The recipe's pins, or the keys of one pin's table."""
+        fields = self._recipe.pins_type.model_fields
+        table = fields[pin].annotation if pin else None
+        return list(getattr(table, "model_fields", fields))
 
     def _serve_of(self, cell: Cell) -> Mapping[str, Any]:
         serve = cell.settings.serve
@@ -129,7 +146,9 @@ class _Planner:
                     device=image.device,
                 )
             except CompatError as error:
-                raise MatrixError(error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint) from None
+                raise MatrixError(
+                    error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint
+                ) from None
         return self._selections[wanted]
 
     def _deployment(self, cell: Cell, image: Image, selection: Selection) -> Deployment:
@@ -142,8 +161,8 @@ class _Planner:
                 raise MatrixError(
                     f"--{flag_name(name)} is given by vep itself",
                     where=serve_place(self._matrix, cell, "args", name),
-                    hint="use the key of [serve] or the switch that sets it: model, tensor_parallel, data_parallel, expert_parallel, "
-                    "all2all, deep_gemm, host, port",
+                    hint="use the key of [serve] or the switch that sets it: model, tensor_parallel, data_parallel, "
+                    "expert_parallel, all2all, deep_gemm, host, port",
                 )
         return Deployment(
             slug=cell.slug,
