@@ -1,0 +1,10 @@
+"""For tests of commands under a guard."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,0 +1,105 @@
+"""What outlived both `vep` and its guard, found by its mark."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vep_dagger.errors import LaunchError
+from vep_dagger.processes import leftovers, procfs
+from vep_dagger.processes.leftovers import find, kill_leftovers, mark_environment, reap
+
+
+@pytest.fixture
+def marked() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes with the marks a (and one without a mark in its session) and b."""
+    env = {"PATH": os.environ["PATH"]}
+    started = [
+        subprocess.Popen(["sh", "-c", text], env=env | mark_environment(mark), start_new_session=True)
+        for mark, text in [("a" * 32, "env -i sleep 60 & exec sleep 60"), ("b" * 32, "exec sleep 60")]
+    ]
+    wait_until(lambda: len(find("a" * 32)) == 2 and len(find("b" * 32)) == 1)
+    yield started
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_mark_finds_its_own_with_unmarked_members_of_their_sessions(marked: list[subprocess.Popen[bytes]]) -> None:
+    found = find("a" * 32)
+    assert found[0] == marked[0].pid
+    assert len(found) == 2
+    assert find("b" * 32) == [marked[1].pid]
+    assert find("a" * 31) == []
+
+
+def test_killing_ends_these_and_no_others(marked: list[subprocess.Popen[bytes]]) -> None:
+    there = find("a" * 32)
+    assert sorted(kill_leftovers("a" * 32)) == sorted(there)
+    assert find("a" * 32) == []
+    assert marked[1].poll() is None
+    assert kill_leftovers("a" * 32) == []
+
+
+def test_we_are_not_found_though_we_are_marked() -> None:
+    text = (
+        "from vep_dagger.processes.leftovers import kill_leftovers\n"
+        f"assert kill_leftovers('{'c' * 32}') == []\nprint('alive')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], env={**os.environ, **mark_environment("c" * 32)}, capture_output=True, text=True
+    )
+    assert done.stdout == "alive\n"
+
+
+def test_reaping_a_folder_ends_what_its_files_name(marked: list[subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / f".vep-process-{'a' * 32}").touch()
+    (tmp_path / f".vep-process-{'d' * 32}").touch()
+    assert len(reap(tmp_path)) == 2
+    assert marked[1].poll() is None
+    assert list(tmp_path.rglob(".vep-*")) == []
+
+
+def test_a_signal_never_reaches_a_process_that_has_the_pid_of_another(marked: list[subprocess.Popen[bytes]]) -> None:
+    now = procfs.process(marked[1].pid)
+    assert now is not None
+    assert not procfs.send(now._replace(start=now.start - 1), 9)
+    assert marked[1].poll() is None
+    assert procfs.send(now, 9)
+    assert marked[1].wait(5) == -9
+    assert not procfs.send(now, 9)
+
+
+def test_what_cannot_be_killed_is_named(
+    marked: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(leftovers, "send", lambda *_: False)
+    mark = tmp_path / f".vep-process-{'b' * 32}"
+    mark.touch()
+    with pytest.raises(LaunchError, match=f"SIGKILL does not end: {marked[1].pid}"):
+        reap(tmp_path, patience_s=0.05)
+    assert mark.exists()
+
+
+def test_a_name_with_spaces_and_parentheses_is_read_right() -> None:
+    text = "printf 'a) S 1 (b' > /proc/self/comm; read x"
+    with subprocess.Popen(["sh", "-c", text], stdin=subprocess.PIPE) as odd:
+        wait_until(lambda: b"a) S 1" in Path(f"/proc/{odd.pid}/comm").read_bytes())
+        seen = procfs.process(odd.pid)
+        assert seen is not None
+        assert (seen.parent, seen.session) == (os.getpid(), os.getsid(0))
+        assert odd.pid in [each.pid for each in procfs.descendants(os.getpid())]
