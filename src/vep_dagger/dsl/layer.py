@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_type_hints
 
 from vep_dagger.dsl.build import Build, Check
 from vep_dagger.dsl.key import Canonical, key_of
@@ -71,7 +71,7 @@ class LayerDef(Generic[P]):
 
     name: str
     prefix: str
-    source: ImageSource | Callable[[P], ImageSource] | None
+    source: ImageSource | Callable[[Any], ImageSource] | None
     needs: tuple[LayerDef[Any], ...]
     pins_type: type[P]
     make: Callable[[Build, P], Build]
@@ -100,18 +100,24 @@ class LayerDef(Generic[P]):
         return replace(self, make=make)
 
 
+class Declare(Protocol):
+    """What :func:`layer` gives: makes a layer of a function, whose second parameter's type is that of its pins."""
+
+    def __call__(self, make: Callable[[Build, P], Build], /) -> LayerDef[P]: ...
+
+
 def layer(
     prefix: str,
     *,
     needs: Sequence[LayerDef[Any]] = (),
-    source: ImageSource | Callable[[P], ImageSource] | None = None,
+    source: ImageSource | Callable[[Any], ImageSource] | None = None,
     name: str | None = None,
-) -> Callable[[Callable[[Build, P], Build]], LayerDef[P]]:
+) -> Declare:
     """Declare a layer. ``needs`` holds one base (a layer whose prefix is ``/``), unless ``source`` is the image to
     start from, and the layers whose prefixes and exported variables the build sees.
     """
 
-    def declare(make: Callable[[Build, P], Build]) -> LayerDef[P]:
+    def declare(make: Callable[[Build, P], Build], /) -> LayerDef[P]:
         parameter = list(inspect.signature(make).parameters)[1]
         pins_type = get_type_hints(make)[parameter]
         called = name or str(getattr(make, "__name__", "layer"))
