@@ -18,10 +18,15 @@ class PlainLines:
         self._out = out
         self._began = time.monotonic()
         self._said: dict[str | None, str] = {}
+        self._progress: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
+        if event.kind == "note" and event.text in self._progress:
+            # A live table loses what a job said on its way; lines do not.
+            return
         if event.kind == "job-progress":
+            self._progress.add(event.text)
             # Percentages change often; a pipe gets each phase once.
             stable = event.text.rstrip("0123456789% ")
             if self._said.get(event.job) == stable:
