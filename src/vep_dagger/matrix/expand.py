@@ -141,13 +141,14 @@ def _check_contradictions(grid: Grid, problems: Problems) -> None:
             setters.setdefault(slot, []).append(at)
     for slot, places in sorted(setters.items()):
         for first, second in combinations(places, 2):
-            ours, theirs = grid.axes[first], grid.axes[second]
-            together = (
-                (ours[a], theirs[b])
-                for a, b in sorted(grid.pairs(first, second))
-                if slot in ours[a].sets and slot in theirs[b].sets and ours[a].sets[slot] != theirs[b].sets[slot]
-            )
-            if (found := next(together, None)) is not None:
+            ours, theirs = list(enumerate(grid.axes[first])), list(enumerate(grid.axes[second]))
+            differ = {
+                (a, b): (one, other)
+                for (a, one), (b, other) in product(ours, theirs)
+                if slot in one.sets and slot in other.sets and one.sets[slot] != other.sets[slot]
+            }
+            together = grid.pairs(first, second) if differ else set()
+            if (found := next((pair for at, pair in differ.items() if at in together), None)) is not None:
                 one, other = found
                 what = (
                     f"{one} sets {slot_name(slot)} to {one.sets[slot]!r}, and {other} sets it to {other.sets[slot]!r}"

@@ -68,9 +68,13 @@ class Grid:
             number = {kind: at for at, kind in enumerate(kinds)}
             base = len(kinds)
             keys = [key * base + number[mask & relevant] for key, mask in zip(keys, self.masks, strict=True)]
+        combined = table.combine([changes[at] for at in sorted(touching)])
         known = {}
         for key in set(keys):
             code, kind = divmod(key, len(kinds))
+            if combined is not None and not kinds[kind]:
+                known[key] = table.keep(combined[code])
+                continue
             chosen = []
             for at in sorted(touching, reverse=True):
                 code, choice = divmod(code, len(changes[at]))
