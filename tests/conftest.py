@@ -28,7 +28,7 @@ def missing_things(reasons: list[str]) -> Iterator[str]:
         thing, colon, how = reason.partition(": ")
         tests = f"{count} test{'s' if count > 1 else ''} skipped"
         if thing.startswith("needs ") and colon:
-            yield f"{tests}: no {thing.removeprefix('needs ')}. To run them: {how}"
+            yield f"{tests} for want of {thing.removeprefix('needs ')}. To run them: {how}"
         else:
             yield f"{tests}: {reason}"
 

@@ -33,7 +33,7 @@ def test_what_is_missing_and_how_to_get_it_stands_at_the_end(pytester: pytest.Py
         """,
     )
     start = next(number for number, line in enumerate(lines) if "not tested here" in line)
-    assert "2 tests skipped: no no-such-browser. To run them: apt-get install no-such-browser" in lines[start:]
+    assert "2 tests skipped for want of no-such-browser. To run them: apt-get install no-such-browser" in lines[start:]
     assert "1 test skipped: only on Tuesdays" in lines[start:]
 
 

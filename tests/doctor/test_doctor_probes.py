@@ -192,15 +192,22 @@ def test_every_form_of_a_registry_login_counts(lab: Lab, config: str, state: str
     assert lab.find(tokens.probe_registry).state == state
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
 def test_a_program_that_hangs_is_killed_with_its_children(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "COMMAND_TIMEOUT_S", 0.3)
-    pid = lab.directory / "pid"
-    lab.program("podman", f"/bin/sleep 60 & echo $! > {pid}; wait")
+    monkeypatch.setattr(machine, "COMMAND_TIMEOUT_S", 1.0)
+    file = lab.directory / "pid"
+    lab.program("podman", f"/bin/sleep 60 & echo $! > {file}; wait")
     started = time.monotonic()
-    assert is_limited(lab.find(engines.probe_podman), what="does not answer within 0.3 s", hint="podman info")
-    assert time.monotonic() - started < 10
-    child = Path("/proc", pid.read_text().strip(), "stat")
-    assert not child.exists() or child.read_text().split()[2] == "Z"
+    assert is_limited(lab.find(engines.probe_podman), what="does not answer within 1 s", hint="podman info")
+    while alive(int(file.read_text())) and time.monotonic() - started < 20:
+        time.sleep(0.02)
+    assert time.monotonic() - started < 20
 
 
 def test_a_program_that_cannot_be_run_is_limited(lab: Lab) -> None:
