@@ -55,14 +55,13 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     def start(*options: str, terminal: int | None = None) -> Run:
         command = [sys.executable, str(DRIVER), str(tmp_path), "--line", "up", *options]
         if terminal is not None:
-            # setsid and a first open make the terminal the controlling one, as for a person's shell.
-            name = os.ttyname(terminal)
-            command = [
-                sys.executable,
-                "-c",
-                f"import os,sys; os.setsid(); os.open({name!r}, os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])",
-                *command,
-            ]
+            # setsid and a first open make the terminal the controlling one, as a person's shell does. In a background
+            # job SIGINT would stay ignored.
+            text = (
+                "import os, signal, sys; os.setsid(); os.open(sys.argv[1], os.O_RDWR);"
+                "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[2], sys.argv[2:])"
+            )
+            command = [sys.executable, "-c", text, os.ttyname(terminal), *command]
         vep = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert vep.stdout is not None
         started = Run(vep, **json.loads(vep.stdout.readline()), log=tmp_path / "server.log")

@@ -80,8 +80,10 @@ def start(request: dict[str, Any]) -> int:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != guard:
                 os._exit(127)
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
+            # What this process or a shell (nohup, &) ignores would stay ignored.
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
             os.dup2(2, 1)
             step = "directory"
