@@ -52,8 +52,8 @@ class Serving:
         self._log = around.run.relative(self._log_path)
         self._watch = LogWatch(
             self._log_path,
-            self._deployment.demanded,
-            self._deployment.forbidden,
+            self._deployment.selection.demanded,
+            self._deployment.selection.forbidden,
             around.compat.phases(self._deployment.image.release),
         )
         self._stopwatch = Stopwatch()
@@ -103,11 +103,11 @@ class Serving:
             name=deployment.slug,
             argv=(
                 *("vllm", "serve", self._model, "--host", "{host}", "--port", "{port}"),
-                *("--served-model-name", deployment.served_model_name),
+                *("--served-model-name", deployment.model.served_name),
                 *deployment.args,
             ),
             env=dict(deployment.env),
-            unset=deployment.unset,
+            unset=deployment.selection.unset,
             directory=self._directory,
             log=self._log_path,
             host=serve.host,
@@ -116,9 +116,9 @@ class Serving:
 
     def _model_path(self) -> str:
         """A model directory as the server finds it; the plan keeps it relative, so that it is the same everywhere."""
-        if self._deployment.model_digest is None:
-            return self._deployment.model
-        return str((self._around.matrix.path.parent / self._deployment.model).resolve())
+        if self._deployment.model.digest is None:
+            return self._deployment.model.source
+        return str((self._around.matrix.path.parent / self._deployment.model.source).resolve())
 
     async def _prove(self, server: Server) -> None:
         assert self._start is not None
@@ -196,7 +196,7 @@ class Serving:
             self._around.compat.bench(self._deployment.image.release),
             url=server.url,
             model=self._model,
-            served_model_name=self._deployment.served_model_name,
+            served_model_name=self._deployment.model.served_name,
         )
         failure: JobFailed | None = None
         try:

@@ -43,7 +43,7 @@ async def ask_completions(
     for number, prompt in enumerate(smoke.prompts, 1):
         say(f"request {number}/{len(smoke.prompts)}")
         try:
-            answer = await probe.complete(deployment.served_model_name, prompt, smoke.max_tokens)
+            answer = await probe.complete(deployment.model.served_name, prompt, smoke.max_tokens)
         except ProbeError as error:
             watch.read(last=True)
             raise JobFailed(f"healthy, but request {number} failed: {error}", cause_witness(watch, log)) from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from vep_dagger.compat.rules import LineRule
+from vep_dagger.compat.rules import Selection
 from vep_dagger.dsl import Image, key_of
 
 OWN_FLAGS = frozenset(
@@ -23,23 +23,32 @@ OWN_FLAGS = frozenset(
 """Flags of ``vllm serve`` that come from keys of ``[serve]`` and must not be given again among its ``args``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a server serves, and under which name."""
+
+    source: str
+    """A name on the hub, or a directory relative to the matrix file."""
+    digest: str | None
+    """Of a directory's content; None for a model of the hub."""
+    served_name: str
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """One server, wherever it will run. ``args`` is what follows ``vllm serve MODEL``, but for host and port."""
+    """One server, wherever it will run."""
 
     slug: str
     """The first cell of the matrix that it serves; its evidence is kept under this name."""
     image: Image
-    model: str
-    """A name on the hub, or a directory relative to the matrix file."""
-    model_digest: str | None
-    served_model_name: str
+    model: Model
     nodes: int
     args: tuple[str, ...]
+    """What follows ``vllm serve MODEL``, but for host and port."""
     env: tuple[tuple[str, str], ...]
-    unset: tuple[str, ...]
-    demanded: tuple[LineRule, ...]
-    forbidden: tuple[LineRule, ...]
+    selection: Selection
+    """What its log must show and must not, the matrix file's own demands included, and which variables it must not
+    get."""
 
     @cached_property
     def key(self) -> str:
@@ -49,12 +58,12 @@ class Deployment:
             "deployment",
             {
                 "image": self.image.key,
-                "model": self.model_digest or self.model,
-                "served_model_name": self.served_model_name,
+                "model": self.model.digest or self.model.source,
+                "served_model_name": self.model.served_name,
                 "nodes": self.nodes,
                 "args": self.args,
                 "env": [list(pair) for pair in self.env],
-                "unset": self.unset,
+                "unset": self.selection.unset,
             },
         )
 

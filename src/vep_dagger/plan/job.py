@@ -102,7 +102,7 @@ def _rules(deployment: Deployment) -> Canonical:
     def form(rules: tuple[LineRule, ...]) -> Canonical:
         return [[rule.name, rule.pattern, rule.violation] for rule in rules]
 
-    return {"demanded": form(deployment.demanded), "forbidden": form(deployment.forbidden)}
+    return {"demanded": form(deployment.selection.demanded), "forbidden": form(deployment.selection.forbidden)}
 
 
 def _stable(value: object) -> Canonical:

@@ -4,9 +4,11 @@ their order."""
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, ImageSource, Layer
 from vep_dagger.matrix import Cell, Matrix
 from vep_dagger.plan.deployment import Deployment
@@ -21,7 +23,6 @@ class PlannedCell:
     cell: Cell
     deployment: Deployment | None
     impossible: str | None = None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Plan:
     matrix: Matrix
     only: str | None
     cells: tuple[PlannedCell, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """What people should know, by the vLLM release that it is about."""
 
     @cached_property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -93,7 +95,7 @@ class Plan:
             recipe=file.recipe,
             only=self.only,
             axes={name: [_label(choice) for choice in choices] for name, choices in file.axes.items()},
-            cells=[_cell(planned) for planned in self.cells],
+            cells=[self._cell(planned) for planned in self.cells],
             layers=self.document_layers(),
             images=[_image(image) for image in self.images],
             deployments=[_deployment(item, served[id(item)]) for item in self.deployments],
@@ -109,7 +111,7 @@ class Plan:
             jobs=[job.document() for job in self.jobs],
             gates={str(metric): float(limit) for metric, limit in file.gates.items()},
             pick=self._pick(),
-            warnings=list(self.warnings),
+            warnings=list(self.warnings.values()),
         )
 
     def document_layers(self) -> list[LayerDoc]:
@@ -127,6 +129,18 @@ class Plan:
             )
             for layer in self.layers
         ]
+
+    def _cell(self, planned: PlannedCell) -> CellDoc:
+        deployment = planned.deployment
+        warning = self.warnings.get(deployment.image.release) if deployment else None
+        return CellDoc(
+            slug=planned.cell.slug,
+            choices=dict(planned.cell.choices),
+            image=deployment.image.key if deployment else None,
+            deployment=deployment.key if deployment else None,
+            impossible=planned.impossible,
+            warnings=[warning] if warning else [],
+        )
 
     def _pick(self) -> PickDoc:
         pick = self.matrix.file.pick
@@ -169,18 +183,6 @@ def _label(choice: object) -> str:
     return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
-def _cell(planned: PlannedCell) -> CellDoc:
-    deployment = planned.deployment
-    return CellDoc(
-        slug=planned.cell.slug,
-        choices=dict(planned.cell.choices),
-        image=deployment.image.key if deployment else None,
-        deployment=deployment.key if deployment else None,
-        impossible=planned.impossible,
-        warnings=list(planned.warnings),
-    )
-
-
 def _image(image: Image) -> ImageDoc:
     return ImageDoc(
         key=image.key,
@@ -202,17 +204,17 @@ def _deployment(deployment: Deployment, cells: list[str]) -> DeploymentDoc:
         image=deployment.image.key,
         release=deployment.image.release,
         device=deployment.image.device,
-        model=deployment.model,
-        model_digest=deployment.model_digest,
-        served_model_name=deployment.served_model_name,
+        model=deployment.model.source,
+        model_digest=deployment.model.digest,
+        served_model_name=deployment.model.served_name,
         nodes=deployment.nodes,
         args=list(deployment.args),
         env=dict(deployment.env),
-        unset=list(deployment.unset),
-        demanded=[
-            RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.demanded
-        ],
-        forbidden=[
-            RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation) for rule in deployment.forbidden
-        ],
+        unset=list(deployment.selection.unset),
+        demanded=[_rule(rule) for rule in deployment.selection.demanded],
+        forbidden=[_rule(rule) for rule in deployment.selection.forbidden],
     )
+
+
+def _rule(rule: LineRule) -> RuleDoc:
+    return RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from vep_dagger.compat.rules import LineRule, Selection
 from vep_dagger.dsl import Image, Recipe
 from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
 from vep_dagger.matrix import Cell, Matrix, expand, select
-from vep_dagger.plan.deployment import OWN_FLAGS, Deployment, flag_name, flags
+from vep_dagger.plan.collector import collector_paused
+from vep_dagger.plan.deployment import OWN_FLAGS, Deployment, Model, flag_name, flags
 from vep_dagger.plan.model_source import directory_digest, is_directory_name
 from vep_dagger.plan.places import pin_place, serve_place
 from vep_dagger.plan.plan import Plan, PlannedCell
@@ -36,14 +38,16 @@ def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None 
     Raises MatrixError (with the place in the file) for whatever the file says wrong, UsageError for a bad expression.
     """
     recipe = find_recipe(matrix.file.recipe, matrix.path.parent)
-    cells = expand(matrix, tuple(recipe.pins_type.model_fields))
-    planner = _Planner(matrix, recipe, compat or Compat.load())
-    # All of them, also with an expression: whose name a shared server bears must not depend on which cells were chosen.
-    planned = tuple(planner.plan(cell) for cell in cells)
+    with collector_paused():
+        cells = expand(matrix, tuple(recipe.pins_type.model_fields))
+        planner = _Planner(matrix, recipe, compat or Compat.load())
+        # All of them, also with an expression: whose name a shared server bears must not depend on which cells were
+        # chosen.
+        planned = tuple(map(planner.plan, cells))
     if only is not None:
         chosen = {cell.slug for cell in select(cells, only)}
         planned = tuple(item for item in planned if item.cell.slug in chosen)
-    return Plan(matrix, only, planned, tuple(planner.warnings))
+    return Plan(matrix, only, planned, planner.warnings)
 
 
 class _Planner:
@@ -57,8 +61,12 @@ class _Planner:
         self._selections: dict[tuple[object, ...], Selection] = {}
         self._deployments: dict[tuple[object, ...], Deployment] = {}
         self._serve: dict[int, Mapping[str, Any]] = {}
-        self._digests: dict[str, str | None] = {}
-        self.warnings: dict[str, None] = {}
+        self._models: dict[int, Model] = {}
+        self._heads: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._tails: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._envs: dict[tuple[int, int, bool], tuple[tuple[str, str], ...]] = {}
+        self.warnings: dict[str, str] = {}
+        """By the vLLM release that they are about."""
         smoke = matrix.file.smoke
         self._demanded = tuple(LineRule(f"text {text!r}", re.escape(text)) for text in smoke.demand)
         self._forbidden = tuple(LineRule(f"text {text!r}", re.escape(text)) for text in smoke.forbid)
@@ -67,15 +75,14 @@ class _Planner:
         settings = cell.settings
         image = self._images.get(id(settings.pins)) or self._image(cell)
         # Equal fields of settings are one object (see Settings), so an id stands for a value.
-        wanted = (
-            image.release,
+        key = (
+            id(image),
             settings.all2all,
             settings.deep_gemm,
             id(settings.serve),
             id(settings.args),
             id(settings.env),
         )
-        key = (id(image), *wanted)
         deployment = self._deployments.get(key)
         if deployment is None:
             selection = self._select(cell, image)
@@ -95,10 +102,10 @@ class _Planner:
         except CompatError as error:
             raise MatrixError(error.what, where=pin_place(self._matrix, cell, "vllm"), hint=error.hint) from None
         if release.known_as:
-            self.warnings[
+            self.warnings[image.release] = (
                 f"vLLM {image.release} is not known here: it is used as {release.known_as}, "
                 "so what proves a backend may be out of date"
-            ] = None
+            )
         self._images[id(pins)] = image
         return image
 
@@ -133,30 +140,56 @@ class _Planner:
         return self._serve[id(serve)]
 
     def _select(self, cell: Cell, image: Image) -> Selection:
+        settings = cell.settings
+        wanted = (id(image), settings.all2all, settings.deep_gemm, id(settings.serve))
+        selection = self._selections.get(wanted)
+        if selection is None:
+            found = self._look_up(cell, image)
+            selection = self._selections[wanted] = replace(
+                found, demanded=found.demanded + self._demanded, forbidden=found.forbidden + self._forbidden
+            )
+        return selection
+
+    def _look_up(self, cell: Cell, image: Image) -> Selection:
         serve, settings = self._serve_of(cell), cell.settings
-        wanted = (image.release, image.device, settings.all2all, settings.deep_gemm, id(settings.serve))
-        if wanted not in self._selections:
-            try:
-                self._selections[wanted] = self._compat.select(
-                    image.release,
-                    all2all=settings.all2all,
-                    deep_gemm=settings.deep_gemm,
-                    data_parallel=serve.get("data_parallel", 1),
-                    expert_parallel=serve.get("expert_parallel", False),
-                    device=image.device,
-                )
-            except CompatError as error:
-                raise MatrixError(
-                    error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint
-                ) from None
-        return self._selections[wanted]
+        try:
+            return self._compat.select(
+                image.release,
+                all2all=settings.all2all,
+                deep_gemm=settings.deep_gemm,
+                data_parallel=serve.get("data_parallel", 1),
+                expert_parallel=serve.get("expert_parallel", False),
+                device=image.device,
+            )
+        except CompatError as error:
+            raise MatrixError(error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint) from None
 
     def _deployment(self, cell: Cell, image: Image, selection: Selection) -> Deployment:
-        serve, settings = self._serve_of(cell), cell.settings
-        model = serve["model"]
-        digest = self._digest(cell, model)
+        model = self._model(cell)
+        return Deployment(
+            cell.slug,
+            image,
+            model,
+            self._serve_of(cell).get("nodes", 1),
+            self._args(cell, selection),
+            self._env(cell, selection, offline=model.digest is not None),
+            selection,
+        )
+
+    def _args(self, cell: Cell, selection: Selection) -> tuple[str, ...]:
+        serve, args = cell.settings.serve, cell.settings.args
+        head = self._heads.get((id(serve), id(selection)))
+        if head is None:
+            head = self._heads[id(serve), id(selection)] = (*_parallel_flags(dict(serve)), *selection.args)
+        tail = self._tails.get((id(args), id(selection)))
+        if tail is None:
+            self._refuse_own_flags(cell, selection)
+            tail = self._tails[id(args), id(selection)] = flags(args)
+        return head + tail
+
+    def _refuse_own_flags(self, cell: Cell, selection: Selection) -> None:
         own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
-        for name, _ in settings.args:
+        for name, _ in cell.settings.args:
             if flag_name(name) in own:
                 raise MatrixError(
                     f"--{flag_name(name)} is given by vep itself",
@@ -164,21 +197,14 @@ class _Planner:
                     hint="use the key of [serve] or the switch that sets it: model, tensor_parallel, data_parallel, "
                     "expert_parallel, all2all, deep_gemm, host, port",
                 )
-        return Deployment(
-            slug=cell.slug,
-            image=image,
-            model=model,
-            model_digest=digest,
-            served_model_name=serve.get("served_model_name") or (Path(model).name if digest else model),
-            nodes=serve.get("nodes", 1),
-            args=(*_parallel_flags(serve), *selection.args, *flags(settings.args)),
-            env=self._env(cell, selection, offline=digest is not None),
-            unset=selection.unset,
-            demanded=selection.demanded + self._demanded,
-            forbidden=selection.forbidden + self._forbidden,
-        )
 
     def _env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
+        wanted = (id(cell.settings.env), id(selection), offline)
+        if wanted not in self._envs:
+            self._envs[wanted] = self._make_env(cell, selection, offline=offline)
+        return self._envs[wanted]
+
+    def _make_env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
         env = dict(OFFLINE) if offline else {}
         chosen = dict(selection.env)
         for name, value in cell.settings.env:
@@ -190,10 +216,16 @@ class _Planner:
                 )
         return tuple(sorted((env | chosen | dict(cell.settings.env)).items()))
 
-    def _digest(self, cell: Cell, model: str) -> str | None:
-        if model not in self._digests:
-            self._digests[model] = self._read_digest(cell, model) if is_directory_name(model) else None
-        return self._digests[model]
+    def _model(self, cell: Cell) -> Model:
+        serve = cell.settings.serve
+        model = self._models.get(id(serve))
+        if model is None:
+            table = self._serve_of(cell)
+            source = table["model"]
+            digest = self._read_digest(cell, source) if is_directory_name(source) else None
+            name = table.get("served_model_name") or (Path(source).name if digest else source)
+            model = self._models[id(serve)] = Model(source, digest, name)
+        return model
 
     def _read_digest(self, cell: Cell, model: str) -> str:
         directory = self._matrix.path.parent / model
