@@ -104,6 +104,14 @@ def test_sigterm_of_the_guard_stops_the_server(run: Callable[..., Run]) -> None:
     assert "asked to stop" in server.log.read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_to_the_guard_change_nothing(run: Callable[..., Run], number: signal.Signals) -> None:
+    server = run()
+    os.kill(server.guard, number)
+    time.sleep(0.5)
+    assert server.alive() == [server.guard, server.pid]
+
+
 def test_ctrl_c_on_the_terminal_reaches_vep_alone_which_stops_the_server(run: Callable[..., Run]) -> None:
     ours, theirs = pty.openpty()
     try:

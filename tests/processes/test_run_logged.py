@@ -39,8 +39,12 @@ def shell(tmp_path: Path, log: Path) -> Run:
     return run
 
 
-def running(text: str) -> list[int]:
-    return [p.pid for p in psutil.process_iter(["cmdline"]) if text in (p.info["cmdline"] or [])]
+# Seconds that no other run of these tests sleeps.
+LONG = f"300.{os.getpid()}"
+
+
+def sleepers() -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if LONG in (p.info["cmdline"] or [])]
 
 
 async def test_output_and_errors_are_appended_and_the_exit_code_is_given(shell: Run, log: Path) -> None:
@@ -97,16 +101,16 @@ async def test_a_command_that_closes_its_output_early_is_waited_for(shell: Run, 
 
 async def test_what_lingers_may_still_write_and_is_gone_at_the_end(shell: Run) -> None:
     heard: list[str] = []
-    assert await shell("(sleep 0.3; echo late) & sleep 300.25 & echo early", on_line=heard.append) == 0
+    assert await shell(f"(sleep 0.3; echo late) & sleep {LONG} & echo early", on_line=heard.append) == 0
     assert heard == ["early", "late"]
-    assert running("300.25") == []
+    assert sleepers() == []
 
 
 async def test_a_cancelled_command_is_gone_with_all_of_its_tree(shell: Run) -> None:
     with anyio.move_on_after(0.6) as scope:
-        await shell("(setsid sleep 300.5 &) ; sleep 300.5 & sleep 300.5", grace_s=0.2)
+        await shell(f"(setsid sleep {LONG} &) ; sleep {LONG} & sleep {LONG}", grace_s=0.2)
     assert scope.cancelled_caught
-    assert running("300.5") == []
+    assert sleepers() == []
 
 
 async def test_a_command_that_takes_too_long_is_stopped_and_an_error(shell: Run, log: Path) -> None:
@@ -121,5 +125,5 @@ async def test_a_listener_that_fails_stops_the_command(shell: Run) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await shell("echo one; exec sleep 300.75", on_line=fail)
-    assert running("300.75") == []
+        await shell(f"echo one; exec sleep {LONG}", on_line=fail)
+    assert sleepers() == []
