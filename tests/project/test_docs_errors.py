@@ -1,0 +1,64 @@
+"""The examples of docs/errors.md are what `vep` really prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = re.findall(r"```console\n\$ (.+)\n((?:.*\n)+?)```", (ROOT / "docs" / "errors.md").read_text())
+MATRIX = """\
+recipe = "vllm-cpu"
+
+[axes]
+vllm = ["0.27.0", "0.32.0"]
+
+[serve]
+model = "./model"
+
+[[bench]]
+name = "short"
+input_len = 16
+output_len = 16
+num_prompts = 20
+"""
+EDITS = {
+    "typo.toml": ("[serve]", "[serve]\ntensor_paralel = 2"),
+    "quote.toml": ('"vllm-cpu"', '"vllm-cpu'),
+    "text.toml": ("num_prompts = 20", 'num_prompts = "many"'),
+    "nomodel.toml": ('"./model"', '"./nomodel"'),
+    "matrix.toml": ("", ""),
+}
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A directory with a matrix file, and a copy of it for each mistake."""
+    shutil.copytree(ROOT / "examples" / "cpu" / "model", tmp_path / "model")
+    for name, (before, after) in EDITS.items():
+        (tmp_path / name).write_text(MATRIX.replace(before, after, 1))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "output"), EXAMPLES, ids=[command for command, _ in EXAMPLES])
+def test_an_example_is_what_vep_prints(examples: Path, command: str, output: str) -> None:
+    variables, _, rest = command.rpartition("vep ")
+    environ = {**os.environ, "VEP_CACHE_DIR": str(examples / "cache")}
+    environ |= dict(variable.split("=", 1) for variable in variables.split())
+    argv = [sys.executable, "-m", "vep_dagger.cli", *shlex.split(rest)]
+    done = subprocess.run(argv, cwd=examples, env=environ, capture_output=True, text=True)
+    assert done.stderr == output
+    assert done.returncode in {2, 3}
+
+
+def test_there_are_examples_of_the_kinds_that_users_meet() -> None:
+    assert len(EXAMPLES) >= 7
