@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.report.example import NAIVE_11, PPLX_10, PPLX_11, Run, hostile
+from tests.report.example import NAIVE_11, PPLX_10, PPLX_11, Run, bench, hostile
 from vep_dagger.report.html import report_html
 from vep_dagger.report.model import Summary
 from vep_dagger.report.pick import ranked
@@ -156,6 +156,7 @@ def test_figures_are_valid_for_plotly_and_start_bars_at_zero(summary: Summary) -
 
 
 def test_a_cell_that_did_not_pass_is_not_on_the_frontier(run: Run) -> None:
+    run.records[f"bench:{NAIVE_11}:short"] = bench(NAIVE_11, "short", (30_000.0, 30_001.0, 30_002.0))
     summary = run.summary()
     speed = plots(summary, "short", 1, ranked(summary, "short"))[-1].figure
     assert list(speed["data"][0]["y"]) == [19636.13]

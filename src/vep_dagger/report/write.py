@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from vep_dagger import __version__
 from vep_dagger.errors import EvidenceError
 from vep_dagger.evidence.files import write_whole
 from vep_dagger.report.model import Summary
@@ -62,4 +63,4 @@ def _texts(summary: Summary) -> Iterator[str]:
 
 
 def _stamp(summary: Summary) -> str:
-    return hashlib.sha256(f"{summary.facts.vep_version}\n{summary.canonical()}".encode()).hexdigest()
+    return hashlib.sha256(f"{__version__}\n{summary.canonical()}".encode()).hexdigest()
