@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "jobs": ("dsl", "matrix", "compat", "plan", "evidence", "builders.base", "launchers.base"),
     "report": ("evidence", "plan.document"),
     "doctor": ("processes", "builders", "launchers"),
-    "console": ("dsl", "plan", "jobs", "evidence", "report", "workflow"),
+    "console": ("dsl", "plan", "jobs", "evidence", "report", "builders", "workflow"),
     "workflow": ("*",),
     "cli": ("*",),
     "__init__": ("*",),
