@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -26,4 +27,6 @@ async def main(directory: Path, *options: str) -> None:
 
 
 if __name__ == "__main__":
+    # In a background job it would be ignored, here and in what is started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     anyio.run(main, Path(sys.argv[1]), *sys.argv[2:])

@@ -55,12 +55,8 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     def start(*options: str, terminal: int | None = None) -> Run:
         command = [sys.executable, str(DRIVER), str(tmp_path), "--line", "up", *options]
         if terminal is not None:
-            # setsid and a first open make the terminal the controlling one, as a person's shell does. In a background
-            # job SIGINT would stay ignored.
-            text = (
-                "import os, signal, sys; os.setsid(); os.open(sys.argv[1], os.O_RDWR);"
-                "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[2], sys.argv[2:])"
-            )
+            # setsid and a first open make the terminal the controlling one, as a person's shell does.
+            text = "import os, sys; os.setsid(); os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
             command = [sys.executable, "-c", text, os.ttyname(terminal), *command]
         vep = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert vep.stdout is not None
@@ -80,12 +76,13 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         kill_leftovers(each.marker)
 
 
-def test_sigkill_of_vep_ends_server_workers_and_daemons_within_seconds(run: Callable[..., Run]) -> None:
+def test_sigkill_of_vep_ends_server_workers_and_daemons_within_seconds(run: Callable[..., Run], tmp_path: Path) -> None:
     server = run("--workers", "3", "--daemon", "--ignore-term")
     server.vep.kill()
     assert server.gone_within(8)
     # It was asked before it was forced.
     assert "asked to stop" in server.log.read_text()
+    assert list(tmp_path.glob(".vep-process-*")) == []
 
 
 def test_sigkill_of_vep_lets_a_good_server_end_by_itself(run: Callable[..., Run]) -> None:
