@@ -41,7 +41,8 @@ def run_once(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, 
 
 
 def side_by_side(commands: dict[str, Sequence[str]], runs: int, *, cwd: Path | None = None) -> dict[str, list[Timing]]:
-    """Run each command in turn, ``runs`` times round, after one round that does not count: a machine's moods meet all."""
+    """Run each command in turn, ``runs`` times round, after one round that does not count: a machine's moods meet
+    all."""
     for command in commands.values():
         run_once(command, cwd=cwd)
     found: dict[str, list[Timing]] = {name: [] for name in commands}
@@ -68,5 +69,3 @@ def verdict(name: str, value: float, limit: float, unit: str) -> bool:
     holds = value < limit
     print(f"{'holds' if holds else 'MISSED':7} {name}: {value:.3f} {unit} (limit {limit:g} {unit})")
     return holds
-
-

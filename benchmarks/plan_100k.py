@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import VEP, Timing, machine, run_once, verdict
+from benchmarks.measure import VEP, Timing, machine, run_once, verdict
 
 LIMIT_S = 2.0
 LIMIT_MB = 500.0
@@ -20,7 +20,13 @@ def matrix() -> str:
         lines.append(f"[axes.{axis}]")
         lines += [f'{axis}{n} = {{ args = {{ "{axis}-flag" = {n} }} }}' for n in range(10)]
     lines += ["[[exclude]]", "data_parallel = 2", 'seqs = "seqs0"', 'batched = "batched0"']
-    lines += ["[pins]", 'vllm = "0.11.0"', "[serve]", 'model = "deepseek-ai/DeepSeek-R1-0528"', "expert_parallel = true"]
+    lines += [
+        "[pins]",
+        'vllm = "0.11.0"',
+        "[serve]",
+        'model = "deepseek-ai/DeepSeek-R1-0528"',
+        "expert_parallel = true",
+    ]
     lines += ["[[bench]]", 'name = "short"', "input_len = 128", "output_len = 128", "num_prompts = 1000"]
     return "\n".join(lines) + "\n"
 

@@ -1,14 +1,16 @@
 """Make the tiny mixture-of-experts model that the CPU example serves.
 
-The model is DeepSeek-V3 in shape (MLA attention, 16 routed experts of which 4 answer each token, one shared expert) and has no
-weights: vLLM makes random ones at load (``--load-format dummy``). The tokenizer is a byte-level BPE of 2,048 tokens whose merges
-are drawn from made-up words with a fixed seed, so every machine writes the same bytes.
+The model is DeepSeek-V3 in shape (MLA attention, 16 routed experts of which 4 answer each token, one shared expert) and
+has no weights: vLLM makes random ones at load (``--load-format dummy``). The tokenizer is a byte-level BPE of 2,048
+tokens whose merges are drawn from made-up words with a fixed seed, so every machine writes the same bytes.
 
-Only Python is needed: ``python examples/cpu/make_model.py [DIRECTORY]``. The result is committed as ``examples/cpu/model``.
+Only Python is needed: ``python examples/cpu/make_model.py [DIRECTORY]``. The result is committed as
+``examples/cpu/model``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -89,11 +91,11 @@ def train_merges(words: Iterable[str], alphabet: set[str], count: int) -> list[t
     known = set(alphabet)
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
-        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:], strict=False))
+        pairs = Counter(pair for piece in pieces for pair in itertools.pairwise(piece))
         fresh = [pair for pair in pairs if "".join(pair) not in known]
         # Several merges a pass: exact BPE would recount after each, which a made-up vocabulary has no use for.
         batch = sorted(fresh, key=lambda pair: (-pairs[pair], pair))[: min(40, count - len(merges))]
-        chosen = {pair for pair in batch}
+        chosen = set(batch)
         merges += batch
         known |= {"".join(pair) for pair in batch}
         pieces = [merged(piece, chosen) for piece in pieces]

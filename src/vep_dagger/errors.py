@@ -25,7 +25,8 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in a file: lines and columns count from 1; ``excerpt`` is the whole line, ``width`` the offending characters."""
+    """A place in a file: lines and columns count from 1; ``excerpt`` is the whole line, ``width`` the offending
+    characters."""
 
     file: str
     line: int

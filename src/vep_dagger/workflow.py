@@ -128,7 +128,7 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
     if not options.resume:
         return plan, {}
     before = directory.plan()
-    whole = load_plan(replace(options, only=_either(before.only, options.only)))
+    whole = load_plan(replace(options, only=_both(before.only, options.only)))
     standing = directory.standing(load_plan(replace(options, only=None)).document())
     again = {job for job, record in standing.records.items() if options.retry_failed and record.verdict != "passed"}
     for job in standing.invalid:
@@ -182,7 +182,8 @@ def _stem(matrix: Path) -> str:
     return matrix.resolve().parent.name if matrix.stem == "matrix" else matrix.stem
 
 
-def _either(one: str | None, other: str | None) -> str | None:
-    if one is None or other is None or one == other:
-        return one if one == other else None
-    return f"({one}) or ({other})"
+def _both(before: str | None, now: str | None) -> str | None:
+    """The expression for the cells of a run that is resumed: those chosen before and those chosen now."""
+    if before is None or now is None or before == now:
+        return before
+    return f"({before}) or ({now})"

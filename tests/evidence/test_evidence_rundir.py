@@ -178,6 +178,15 @@ def test_a_full_disk_is_the_machines_error(run: RunDirectory, monkeypatch: pytes
     assert not list((run.path / "cells" / "a").iterdir())
 
 
+def test_records_can_be_read_by_others_as_the_umask_has_it(run: RunDirectory) -> None:
+    before = os.umask(0o027)
+    try:
+        place = run.write(smoke_record("a", "key-a"))
+    finally:
+        os.umask(before)
+    assert place.stat().st_mode & 0o777 == 0o640
+
+
 def test_each_start_of_a_server_has_a_directory_of_its_own(run: RunDirectory) -> None:
     assert [run.new_server_directory("a")[0] for _ in range(3)] == [1, 2, 3]
 

@@ -43,7 +43,9 @@ def test_the_log_of_a_server_on_the_right_backend_shows_no_fallback(tmp_path: Pa
     assert watch.seen == {}
 
 
-@pytest.mark.parametrize(("log", "last"), [("b_agrs_dg0", "ready"), ("c_pplx_dg1", "ready"), ("w_dg1_nowarm", "capture")])
+@pytest.mark.parametrize(
+    ("log", "last"), [("b_agrs_dg0", "ready"), ("c_pplx_dg1", "ready"), ("w_dg1_nowarm", "capture")]
+)
 def test_the_phase_of_a_real_start_is_known_at_its_end(
     log: str, last: str, tmp_path: Path, phases: tuple[PhaseRule, ...]
 ) -> None:
@@ -70,7 +72,9 @@ def test_a_log_read_byte_by_byte_tells_the_same(tmp_path: Path, phases: tuple[Ph
 
 def test_progress_is_seen_before_its_line_has_an_end(tmp_path: Path, phases: tuple[PhaseRule, ...]) -> None:
     log = tmp_path / "server.log"
-    log.write_text("Capturing CUDA graphs (decode, FULL):   0%|  | 0/51\rCapturing CUDA graphs (decode, FULL):  58%|██ | 30/51")
+    log.write_text(
+        "Capturing CUDA graphs (decode, FULL):   0%|  | 0/51\rCapturing CUDA graphs (decode, FULL):  58%|██ | 30/51"
+    )
     watch = LogWatch(log, phases=phases)
     watch.read()
     assert (phases[watch.phase].phase, watch.progress) == ("capture", "58%")
@@ -95,7 +99,7 @@ ERROR 11-24 23:00:31 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadErro
 INFO:     127.0.0.1:34430 - "POST /v1/completions HTTP/1.1" 500 Internal Server Error
 """)
     )
-    assert cause == Line(4, "NotImplementedError")
+    assert cause == Line(4, "NotImplementedError (cpu_communicator.py:1, in all_gatherv)")
 
 
 def test_a_fatal_message_is_the_cause_where_no_exception_tells() -> None:
@@ -105,7 +109,9 @@ def test_a_fatal_message_is_the_cause_where_no_exception_tells() -> None:
 
 
 def test_an_exception_that_only_follows_is_better_than_nothing() -> None:
-    cause = find_cause(lines("INFO starting\nRuntimeError: Engine core initialization failed. See root cause above.\nbye"))
+    cause = find_cause(
+        lines("INFO starting\nRuntimeError: Engine core initialization failed. See root cause above.\nbye")
+    )
     assert cause is not None
     assert cause.number == 2
 

@@ -285,14 +285,14 @@ error: serve: expected a table, got a list
 """),
     ),
     "a word of none of the known": (
-        RECIPE + SERVE + "[smoke]\nparity = 'gated'\n",
+        RECIPE + SERVE + "[[bench]]\nname = 'b'\ndataset = 'randon'\ninput_len = 1\noutput_len = 1\nnum_prompts = 1\n",
         snapshot("""\
-error: smoke.parity: unknown word 'gated'
-  --> matrix.toml:5:10
+error: bench.dataset: unknown word 'randon'
+  --> matrix.toml:6:11
    |
- 5 | parity = 'gated'
-   |          ^^^^^^^
-  help: did you mean 'gate'?\
+ 6 | dataset = 'randon'
+   |           ^^^^^^^^
+  help: did you mean 'random'?\
 """),
     ),
     "a missing key of a workload": (

@@ -213,7 +213,7 @@ paths = st.sampled_from(
         "recipe", "pins", "pins.vllm", "mirrors", "mirrors.a", "axes", "axes.vllm", "axes.t", "axes.t.a",
         "axes.t.a.env", "axes.t.a.serve", "axes.t.a.args.x", "axes.all2all", "axes.deep_gemm", "axes.nodes",
         "include", "exclude", "serve", "serve.model", "serve.port", "serve.nodes", "serve.args", "serve.args.x",
-        "serve.env", "serve.env.A", "smoke", "smoke.prompts", "smoke.parity", "smoke.deadlines",
+        "serve.env", "serve.env.A", "smoke", "smoke.prompts", "smoke.max_tokens", "smoke.deadlines",
         "smoke.deadlines.total", "bench", "gates", "gates.p99_ttft_ms", "pick", "pick.maximize", "pick.workload",
         "pick.baseline", "pick.baseline.vllm", "x", "serve.x", "pick.x.y",
     ]

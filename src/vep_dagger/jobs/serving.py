@@ -172,7 +172,7 @@ class Serving:
         facts = StopFacts(
             exit_code=stopped.exit_code, clean=stopped.clean, seconds=round(stopped.seconds, 3), killed=stopped.killed
         )
-        if not stopped.clean and self._failure is None:
+        if stopped.exit_code is None and self._failure is None:
             self._failure = JobFailed(
                 f"the server did not end within {self._smoke.deadlines.stop:g} s of being asked to",
                 Witness(file=self._log, text=f"{stopped.killed} processes had to be killed"),

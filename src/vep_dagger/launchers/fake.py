@@ -126,9 +126,24 @@ class FakeServer:
         """Pretend that the client ran: a result where its arguments want it, its lines in its log. As with the real
         one, a server that dies meanwhile makes ``completed`` smaller, not the exit code."""
         self.clients.append(tuple(argv))
+        if argv[0] == "python":
+            return await self._run_list(Path(argv[-2]), Path(argv[-1]))
         await anyio.sleep(self.script.bench_seconds)
         self._write_result(dict(pairwise(argv)), log)
         return self.script.bench_exit_code
+
+    async def _run_list(self, spec: Path, report: Path) -> int:
+        """Carry out a list of commands as :mod:`vep_dagger.jobs.bench_client` does in the image."""
+        for item in json.loads(await anyio.Path(spec).read_text())["items"]:
+            before = fake_http.metrics(self.script.model, self.requests, self.tokens)[1]
+            code = await self.run(item["argv"], Path(item["log"]), {})
+            after = fake_http.metrics(self.script.model, self.requests, self.tokens)[1]
+            line = {"exit_code": code, "seconds": self.script.bench_seconds, "before": before, "after": after}
+            async with await anyio.open_file(report, "a") as file:
+                await file.write(json.dumps(line) + "\n")
+            if code:
+                return 1
+        return 0
 
     def _write_result(self, options: Mapping[str, str], log: Path) -> None:
         asked = int(options.get("--num-prompts", "1000"))

@@ -113,7 +113,7 @@ class Serve(Table):
 class Deadlines(Table):
     """Seconds that a server may stay in one phase of its start, by what its log shows, and that other work may take."""
 
-    launch: Seconds = Field(default=180, description="From the process' start to the first phase that the log shows.")
+    launch: Seconds = Field(default=600, description="From the process' start to the first phase that the log shows.")
     weights: Seconds = Field(default=1800, description="Loading weights.")
     compile: Seconds = Field(default=1200, description="torch.compile.")
     warmup: Seconds = Field(default=1800, description="Kernel warm-up, DeepGEMM's compilation included.")
@@ -134,9 +134,6 @@ class Smoke(Table):
     max_tokens: Count = Field(default=16, description="Tokens of each answer.")
     demand: list[Text] = Field(default_factory=list, description="Further text that the log must show.")
     forbid: list[Text] = Field(default_factory=list, description="Further text that the log must not show.")
-    parity: Literal["off", "report", "gate"] = Field(
-        default="report", description="Whether greedy answers must agree between the cells of one model."
-    )
     deadlines: Deadlines = Field(default_factory=Deadlines)
 
 

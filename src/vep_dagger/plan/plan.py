@@ -144,10 +144,10 @@ class Plan:
 
     def _pick(self) -> PickDoc:
         pick = self.matrix.file.pick
-        better = "lower" if pick.minimize else "higher"
+        metric, better = pick.goal
         return PickDoc(
-            metric=pick.minimize or pick.maximize or "output_throughput",
-            better="lower" if better == "lower" else "higher",
+            metric=metric,
+            better=better,
             workload=pick.workload or (self.matrix.file.bench[0].name if self.matrix.file.bench else None),
             baseline={axis: _label(value) for axis, value in pick.baseline.items()},
         )
