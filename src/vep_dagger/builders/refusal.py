@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import posixpath
 import sys
 import textwrap
 
@@ -76,4 +77,4 @@ def _why_not_step(step: Step, prefix: str | None) -> str | None:
 
 
 def _below(path: str, directory: str) -> bool:
-    return path.startswith(f"{directory}/")
+    return posixpath.normpath(path).startswith(f"{directory}/")

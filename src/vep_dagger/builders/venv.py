@@ -91,6 +91,8 @@ class VenvBuilder:
                 if manifest is not None:
                     touch(self._places.environment(key))
                     break
+                # What is held for a damaged environment must not keep this builder itself from repairing it.
+                self._drop(key)
                 await _wait(lock, "exclusive", image, say)
                 if _present(self._places.environment(key), key) is None:
                     await self._make(image, key, interpreter, log, say)
@@ -129,6 +131,10 @@ class VenvBuilder:
         if free < self._min_free_bytes:
             raise no_space(self._places.root, self._min_free_bytes)
 
+    def _drop(self, key: str) -> None:
+        if key in self._held:
+            self._held.pop(key).release()
+
     def _hold(self, key: str, lock: Lock) -> None:
         if key in self._held:
             lock.release()
@@ -157,7 +163,8 @@ async def _wait(lock: Lock, mode: Mode, image: Image, say: Say) -> None:
     if lock.try_acquire(mode):
         return
     holder = lock.holder()
-    say(f"{image.tag}: waiting for process {holder or '(unknown)'}, which is building or using the same environment")
+    whom = f"process {holder}, which builds the same environment" if holder else "who uses the same environment"
+    say(f"{image.tag}: waiting for {whom}")
     await lock.acquire(mode)
 
 

@@ -103,7 +103,8 @@ class LayerDef(Generic[P]):
 class Declare(Protocol):
     """What :func:`layer` gives: makes a layer of a function, whose second parameter's type is that of its pins."""
 
-    def __call__(self, make: Callable[[Build, P], Build], /) -> LayerDef[P]: ...
+    def __call__(self, make: Callable[[Build, P], Build], /) -> LayerDef[P]:
+        """The layer that the function describes."""
 
 
 def layer(
