@@ -60,6 +60,13 @@ def test_an_overlay_adds_a_release_that_is_not_known_yet(tmp_path: Path) -> None
     assert compat.select("0.33.0", all2all="deepep_low_latency", data_parallel=2).impossible is None
 
 
+def test_a_cpu_wheel_of_one_release_says_nothing_of_the_next(tmp_path: Path) -> None:
+    compat = load(tmp_path, '[[cpu]]\nsince = "0.33.0"\nbefore = "0.34.0"\ntorch = "2.14.0+cpu"\nruns = true\n')
+    assert compat.cpu_wheel("0.33.0") is not None
+    assert compat.release("0.34.0").known_as == "0.33.0"
+    assert compat.cpu_wheel("0.34.0") is None
+
+
 def test_an_overlay_corrects_a_line_for_the_releases_that_it_names(tmp_path: Path) -> None:
     compat = load(
         tmp_path,

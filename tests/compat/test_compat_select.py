@@ -337,6 +337,7 @@ def test_on_a_cpu_the_manager_has_a_line_of_its_own_and_the_known_failure_is_not
         selection, "`pplx` all2all manager is not supported on CPU. Falling back to `allgather_reducescatter` manager."
     )
     assert any("all_gatherv" in note for note in selection.notes)
+    assert not any("CPU" in rule.name for rule in ask(compat, "0.32.0", AG_RS, device="cuda").forbidden)
     assert selection.args == ("--all2all-backend", AG_RS)
     assert ask(compat, "0.32.0", data_parallel=1, device="cpu").notes == ()
 
