@@ -332,16 +332,22 @@ def test_a_refusal_names_the_step_and_touches_nothing(lab: Lab) -> None:
 
 
 def test_two_processes_that_want_the_same_image_build_it_once(lab: Lab) -> None:
-    file = lab.outside / "ran"
-    slow = (PYTHON, "-c", f"import time; open({str(file)!r}, 'a').write('x\\n'); time.sleep(1.5)")
-    image = image_of(environment().run(*slow))
+    ran, go = lab.outside / "ran", lab.outside / "go"
+    script = (
+        f"import os, time; open({str(ran)!r}, 'a').write('x\\n'); end = time.monotonic() + 60\n"
+        f"while not os.path.exists({str(go)!r}) and time.monotonic() < end: time.sleep(0.05)"
+    )
+    image = image_of(environment().run(PYTHON, "-c", script))
     first = lab.process(image, lab.log.with_name("first.log"))
-    wait_for(file)
+    wait_for(ran)
     second = lab.process(image, lab.log.with_name("second.log"))
+    assert second.stdout is not None
+    # Only once the second has found the first at work may the first go on.
+    assert f"waiting for process {first.pid}" in second.stdout.readline()
+    go.touch()
     said_first, said_second = first.communicate()[0], second.communicate()[0]
-    assert file.read_text() == "x\n"
     assert (said_first.split()[-1], said_second.split()[-1]) == ("built", "cached")
-    assert f"waiting for process {first.pid}" in said_second
+    assert ran.read_text() == "x\n"
 
 
 def test_kill_minus_nine_leaves_nothing_in_place_and_the_next_build_succeeds(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import anyio
 import pytest
 
 from tests.builders.builder_labs import VenvLab
+from vep_dagger.builders.cache import Places
 from vep_dagger.builders.manifest import NAME, Interpreter
 from vep_dagger.builders.venv import VenvBuilder, environment_key
 from vep_dagger.builders.venv_steps import Lowering
@@ -124,6 +126,26 @@ def test_a_directory_without_a_manifest_is_no_environment(venv: VenvLab) -> None
     venv.close()
     Path(first.location, NAME).unlink()
     assert venv.build(made).cached is False
+
+
+def test_a_build_takes_away_what_dead_builds_of_other_images_left_and_spares_living_ones(venv: VenvLab) -> None:
+    places = Places(venv.cache)
+    places.prepare()
+    dead, living = "d" * 64, "e" * 64
+    for key in (dead, living):
+        (places.building / f"{key}-1" / "env").mkdir(parents=True)
+    builder = places.lock(living)
+    assert builder.try_acquire("exclusive")
+    venv.build(image_of(environment()))
+    assert [path.name for path in places.building.iterdir()] == [f"{living}-1"]
+    builder.release()
+
+
+def test_the_script_for_shells_names_the_place_where_the_environment_is(venv: VenvLab) -> None:
+    built = venv.build(image_of(environment()))
+    script = f". '{built.location}/bin/activate' && printf %s \"$VIRTUAL_ENV\""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == built.location
 
 
 def test_an_unwritable_cache_is_named_with_the_variable_that_moves_it(venv: VenvLab, tmp_path: Path) -> None:
