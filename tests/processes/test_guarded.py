@@ -121,6 +121,19 @@ async def test_a_guard_that_does_not_answer_is_replaced(shell: Start, monkeypatc
     assert (ended.forced, ended.clean) == (True, False)
 
 
+async def test_looking_does_not_take_the_news_from_those_who_wait(shell: Start) -> None:
+    async def wait(guarded: Guarded) -> None:
+        with anyio.fail_after(1.5):
+            assert await guarded.wait() == 0
+
+    # After the exit the next report is two seconds away, since something lingers.
+    async with shell("sleep 60 & sleep 0.3; exit 0") as guarded, anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, guarded)
+        await anyio.sleep(0.1)
+        time.sleep(0.5)  # noqa: ASYNC251 (the report comes while it is nobody's turn)
+        guarded.exited()
+
+
 async def test_pids_and_memory_are_the_commands_without_the_guards(shell: Start) -> None:
     async with shell("sleep 60 & exec sleep 60") as guarded:
         await until(lambda: len(guarded.pids()) == 2)

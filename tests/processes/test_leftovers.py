@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,20 +17,26 @@ from vep_dagger.errors import LaunchError
 from vep_dagger.processes import leftovers, procfs
 from vep_dagger.processes.leftovers import find, kill_leftovers, mark_environment, reap
 
+# No other run of these tests has them.
+A, B, C = (uuid.uuid4().hex for _ in range(3))
+
 
 @pytest.fixture
 def marked() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes with the marks a (and one without a mark in its session) and b."""
+    """Processes with the marks A (and an orphan without a mark in its session) and B."""
     env = {"PATH": os.environ["PATH"]}
     started = [
         subprocess.Popen(["sh", "-c", text], env=env | mark_environment(mark), start_new_session=True)
-        for mark, text in [("a" * 32, "env -i sleep 60 & exec sleep 60"), ("b" * 32, "exec sleep 60")]
+        for mark, text in [(A, "(env -i sleep 60 &); exec sleep 60"), (B, "exec sleep 60")]
     ]
-    wait_until(lambda: len(find("a" * 32)) == 2 and len(find("b" * 32)) == 1)
-    yield started
-    for each in started:
-        each.kill()
-        each.wait()
+    try:
+        wait_until(lambda: len(find(A)) == 2 and len(find(B)) == 1)
+        yield started
+    finally:
+        for each in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.pid, 9)
+            each.wait()
 
 
 def wait_until(true: Callable[[], object]) -> None:
@@ -39,36 +47,35 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 def test_a_mark_finds_its_own_with_unmarked_members_of_their_sessions(marked: list[subprocess.Popen[bytes]]) -> None:
-    found = find("a" * 32)
+    found = find(A)
     assert found[0] == marked[0].pid
     assert len(found) == 2
-    assert find("b" * 32) == [marked[1].pid]
-    assert find("a" * 31) == []
+    assert find(B) == [marked[1].pid]
+    assert find(A[:-1]) == []
 
 
 def test_killing_ends_these_and_no_others(marked: list[subprocess.Popen[bytes]]) -> None:
-    there = find("a" * 32)
-    assert sorted(kill_leftovers("a" * 32)) == sorted(there)
-    assert find("a" * 32) == []
+    there = find(A)
+    assert sorted(kill_leftovers(A)) == sorted(there)
+    assert find(A) == []
     assert marked[1].poll() is None
-    assert kill_leftovers("a" * 32) == []
+    assert kill_leftovers(A) == []
 
 
 def test_we_are_not_found_though_we_are_marked() -> None:
     text = (
-        "from vep_dagger.processes.leftovers import kill_leftovers\n"
-        f"assert kill_leftovers('{'c' * 32}') == []\nprint('alive')"
+        f"from vep_dagger.processes.leftovers import kill_leftovers\nassert kill_leftovers('{C}') == []\nprint('alive')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", text], env={**os.environ, **mark_environment("c" * 32)}, capture_output=True, text=True
+        [sys.executable, "-c", text], env={**os.environ, **mark_environment(C)}, capture_output=True, text=True
     )
     assert done.stdout == "alive\n"
 
 
 def test_reaping_a_folder_ends_what_its_files_name(marked: list[subprocess.Popen[bytes]], tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / f".vep-process-{'a' * 32}").touch()
-    (tmp_path / f".vep-process-{'d' * 32}").touch()
+    (tmp_path / "cells" / f".vep-process-{A}").touch()
+    (tmp_path / f".vep-process-nobody").touch()
     assert len(reap(tmp_path)) == 2
     assert marked[1].poll() is None
     assert list(tmp_path.rglob(".vep-*")) == []
@@ -88,7 +95,7 @@ def test_what_cannot_be_killed_is_named(
     marked: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(leftovers, "send", lambda *_: False)
-    mark = tmp_path / f".vep-process-{'b' * 32}"
+    mark = tmp_path / f".vep-process-{B}"
     mark.touch()
     with pytest.raises(LaunchError, match=f"SIGKILL does not end: {marked[1].pid}"):
         reap(tmp_path, patience_s=0.05)

@@ -101,7 +101,7 @@ async def test_a_command_that_closes_its_output_early_is_waited_for(shell: Run, 
 
 async def test_what_lingers_may_still_write_and_is_gone_at_the_end(shell: Run) -> None:
     heard: list[str] = []
-    assert await shell(f"(sleep 0.3; echo late) & sleep {LONG} & echo early", on_line=heard.append) == 0
+    assert await shell(f"(sleep 0.3; echo late) & sleep {LONG} & echo early", on_line=heard.append, grace_s=0.0) == 0
     assert heard == ["early", "late"]
     assert sleepers() == []
 

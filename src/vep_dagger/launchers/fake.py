@@ -91,6 +91,7 @@ class FakeServer:
         self._stopped: Stopped | None = None
         self._begin = time.monotonic()
         self._lock = threading.Lock()
+        self._closing = threading.Lock()
         self._dead = threading.Event()
         self._http = ThreadingHTTPServer((spec.host, port), fake_http.handler(self.respond))
         self.url = ports.url(spec.host, port)
@@ -239,8 +240,10 @@ class FakeServer:
         threading.Thread(target=self._hang_up, daemon=True).start()
 
     def _hang_up(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        # Whoever comes second must not go on before the first has really closed the socket.
+        with self._closing:
+            self._http.shutdown()
+            self._http.server_close()
 
     def _end(self, code: int) -> None:
         with self._lock:
