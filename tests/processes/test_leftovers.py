@@ -75,7 +75,7 @@ def test_we_are_not_found_though_we_are_marked() -> None:
 def test_reaping_a_folder_ends_what_its_files_name(marked: list[subprocess.Popen[bytes]], tmp_path: Path) -> None:
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / f".vep-process-{A}").touch()
-    (tmp_path / f".vep-process-nobody").touch()
+    (tmp_path / ".vep-process-nobody").touch()
     assert len(reap(tmp_path)) == 2
     assert marked[1].poll() is None
     assert list(tmp_path.rglob(".vep-*")) == []
