@@ -68,8 +68,9 @@ def unavailable(lines: Sequence[str]) -> str | None:
     if not (_NO_SOLUTION.search(text) or _UNREACHABLE.search(text)):
         return None
     # The deepest cause names what is missing; the lines above it say in which undertaking.
-    said = [line.strip() for line in lines if re.match(r"\s*(error|cause):", line)][-1]
-    said = re.sub(r"^(error|cause): *|, we can conclude that .*", "", said)
+    causes = [line for line in lines if re.match(r"\s*(error|cause):|\s*(×|├─▶|╰─▶)", line)]
+    said = (causes or [line for line in lines if line.strip()])[-1].strip()
+    said = re.sub(r"^(error:|cause:|×|├─▶|╰─▶) *|, we can conclude that .*", "", said)
     return said if len(said) <= _REASON_LENGTH else f"{said[: _REASON_LENGTH - 1]}…"
 
 

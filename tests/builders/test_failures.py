@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from vep_dagger.builders.failures import unavailable
+
+MISSING = "Because there is no version of app==2 and you require app==2"
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "error: No solution found when resolving dependencies\n"
+            f"  cause: {MISSING}, we can conclude that your requirements are unsatisfiable.",
+            MISSING,
+        ),
+        (
+            f"  × No solution found when resolving dependencies:\n  ╰─▶ {MISSING}, we can conclude that it is not.",
+            MISSING,
+        ),
+        (
+            "error: Request failed after 1 retry in 1.3s\n  cause: Connection refused (os error 111)",
+            "Connection refused (os error 111)",
+        ),
+        (
+            "No solution found, in words that nobody has seen yet\n",
+            "No solution found, in words that nobody has seen yet",
+        ),
+        ("error: Failed to parse: `app ==== 2`", None),
+        ("", None),
+    ],
+)
+def test_only_missing_packages_and_silent_indexes_make_an_alternative_unavailable(
+    output: str, reason: str | None
+) -> None:
+    assert unavailable(output.splitlines()) == reason
+
+
+def test_a_long_reason_is_cut() -> None:
+    reason = unavailable([f"error: No solution found {'x' * 500}"])
+    assert reason is not None
+    assert len(reason) == 200
