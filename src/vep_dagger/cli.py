@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vep_dagger import __version__
-from vep_dagger.errors import VepError
+from vep_dagger.errors import MachineError, VepError
 
 if TYPE_CHECKING:
     from vep_dagger.jobs.run import Stage
@@ -71,11 +71,10 @@ def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> 
     if as_json:
         click.echo(made.document().model_dump_json(indent=1))
         return
-    from rich.console import Console
-
+    from vep_dagger.console.choose import console
     from vep_dagger.console.plan_table import print_plan
 
-    print_plan(made, Console(highlight=False))
+    print_plan(made, console(sys.stdout))
 
 
 @vep.command()
@@ -139,15 +138,14 @@ def doctor(network: bool, as_json: bool) -> None:
     """Show what this machine can build and run, and what is missing."""
     import json
 
-    from rich.console import Console
-
+    from vep_dagger.console.choose import console
     from vep_dagger.doctor import diagnose, document, exit_code, render, table
 
     findings = diagnose(network=network)
     if as_json:
         click.echo(json.dumps(document(findings), indent=1))
     elif sys.stdout.isatty():
-        Console(highlight=False).print(table(findings))
+        console(sys.stdout).print(table(findings))
     else:
         click.echo("\n".join(render(findings)))
     sys.exit(exit_code(findings))
@@ -164,8 +162,9 @@ def cache_list(as_json: bool) -> None:
     """Show the environments, the last used first."""
     from vep_dagger.builders.cache import cache_root, entries
     from vep_dagger.console.cache_table import print_entries
+    from vep_dagger.console.choose import console
 
-    print_entries(entries(cache_root()), cache_root(), as_json=as_json)
+    print_entries(entries(cache_root()), cache_root(), console(sys.stdout), as_json=as_json)
 
 
 @cache.command("prune")
@@ -200,36 +199,38 @@ def main() -> None:
 def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
     from vep_dagger.workflow import Options
 
-    outcome = _carry_out(Options(matrix, stage, **options), as_json=as_json)
+    begun: list[str] = []
+    try:
+        outcome = _carry_out(Options(matrix, stage, **options), begun.append, as_json=as_json)
+    except (KeyboardInterrupt, MachineError):
+        # What was finished is kept, so the way on is worth more than the way back.
+        if begun:
+            click.echo(f"to go on: vep {_command(stage)} {matrix} --out {begun[0]} --resume", err=True)
+        raise
     if not as_json:
-        from rich.console import Console
-
+        from vep_dagger.console.choose import console
         from vep_dagger.console.outcome import print_outcome
 
-        print_outcome(outcome.summary, outcome.report, Console(highlight=False))
+        print_outcome(outcome.summary, outcome.report[0], console(sys.stdout), stage)
     sys.exit(0 if outcome.passed else 1)
 
 
-def _carry_out(options: Options, *, as_json: bool) -> Outcome:
+def _command(stage: Stage) -> str:
+    return click.get_current_context().command.name or stage
+
+
+def _carry_out(options: Options, begun: Callable[[str], None], *, as_json: bool) -> Outcome:
     import signal
 
     import anyio
 
+    from vep_dagger.console.choose import shown
     from vep_dagger.workflow import run as run_workflow
 
     # Slurm and CI runners end jobs with SIGTERM; servers are stopped for it as for Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    if as_json or not sys.stdout.isatty():
-        from vep_dagger.console.plain import JsonLines, PlainLines
-
-        emit = JsonLines(sys.stdout) if as_json else PlainLines(sys.stdout)
+    with shown(sys.stdout, begun, as_json=as_json) as emit:
         return anyio.run(run_workflow, options, emit)
-    from rich.console import Console
-
-    from vep_dagger.console.live import LiveTable
-
-    with LiveTable(Console(highlight=False)).shown() as take:
-        return anyio.run(run_workflow, options, take)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ report."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from vep_dagger.jobs.serving import Surroundings
 from vep_dagger.launchers.registry import find_launcher
 from vep_dagger.matrix import Matrix
 from vep_dagger.plan import Plan, make_plan
+from vep_dagger.plan.document import JobKind
 from vep_dagger.processes.leftovers import reap
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 """Where run directories are made, below the working directory."""
+
+STAGES: Mapping[Stage, tuple[JobKind, ...]] = {
+    "build": ("build",),
+    "smoke": ("build", "smoke"),
+    "bench": ("build", "smoke", "bench"),
+}
+"""The jobs that a stage asks for."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +58,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its directory, its summary, and the report's files."""
+    """How a run ended: its directory, its summary, the report's files, and whether all that was asked for passed.
+
+    A cell that is known beforehand to be impossible is no failure.
+    """
 
     directory: Path
     summary: Summary
     report: tuple[Path, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every cell that can be passed; a cell known beforehand to be impossible is no failure, unless all
-        are."""
-        verdicts = {cell.verdict for cell in self.summary.cells}
-        return "passed" in verdicts and verdicts <= {"passed", "impossible"}
+    passed: bool
 
 
 def load_plan(options: Options) -> Plan:
@@ -77,9 +83,9 @@ async def run(options: Options, emit: Emit) -> Outcome:
     with directory.locked():
         plan, kept = settle(directory, plan, options, emit)
         surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
-        emit(Event("run-started", str(directory.path)))
+        emit(Event("run-started", str(_typed(directory.path))))
         await Run(plan, options.stage, builder, surroundings, kept).carry_out()
-        outcome = report_of(directory)
+        outcome = report_of(directory, {job.id for job in plan.jobs if job.kind in STAGES[options.stage]})
     emit(Event("run-finished", str(outcome.report[0]), verdict="passed" if outcome.passed else "failed"))
     return outcome
 
@@ -135,14 +141,15 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
         emit(Event("note", f"{job} is no longer valid: the matrix has changed since; it is set aside"))
     aside = directory.supersede((*standing.invalid, *sorted(again)))
     if aside:
-        emit(Event("note", f"what no longer counts is in {aside}"))
+        emit(Event("note", f"what no longer counts is in {_typed(aside)}"))
     directory.write_plan(whole.document())
     kept = {job: record for job, record in standing.records.items() if job not in again}
     return (plan if options.only else whole), kept
 
 
-def report_of(path: RunDirectory) -> Outcome:
-    """Write the report of a run from its evidence alone."""
+def report_of(path: RunDirectory, asked: Collection[str] | None = None) -> Outcome:
+    """Write the report of a run from its evidence alone. ``asked`` are the ids of the jobs that were asked for; all of
+    the plan's by default."""
     from vep_dagger.report.model import RunFacts
     from vep_dagger.report.summary import summarise
     from vep_dagger.report.write import write_report
@@ -151,7 +158,7 @@ def report_of(path: RunDirectory) -> Outcome:
     records = path.standing(plan).records
     facts = RunFacts(
         run=path.path.resolve().name,
-        started=head.started,
+        started=f"{datetime.fromisoformat(head.started):%Y-%m-%d %H:%M} UTC",
         vep_version=head.vep,
         machine=head.machine,
         matrix=head.matrix,
@@ -161,7 +168,10 @@ def report_of(path: RunDirectory) -> Outcome:
         records={job: record_place(job).as_posix() for job in records},
     )
     summary = summarise(plan, records, facts)
-    return Outcome(path.path, summary, write_report(summary, path.path / "report"))
+    files = write_report(summary, path.path / "report")
+    wanted = {job.id for job in plan.jobs} if asked is None else asked
+    passed = all(job in records and records[job].verdict == "passed" for job in wanted)
+    return Outcome(_typed(path.path), summary, tuple(_typed(file) for file in files), passed and bool(wanted))
 
 
 def newest_run(matrix: Path) -> Path:
@@ -176,6 +186,11 @@ def newest_run(matrix: Path) -> Path:
             f"there is no run of {matrix} in {RUNS}/ to resume", hint="leave out --resume, or name a run with --out"
         )
     return max(found)[1]
+
+
+def _typed(path: Path) -> Path:
+    """A path as a person would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _stem(matrix: Path) -> str:

@@ -16,10 +16,10 @@ from vep_dagger.dsl import short
 GIB = 2**30
 
 
-def print_entries(entries: Sequence[CacheEntry], root: Path, *, as_json: bool) -> None:
+def print_entries(entries: Sequence[CacheEntry], root: Path, console: Console, *, as_json: bool) -> None:
     """Print the environments; sizes in GiB, of which ``shared`` is in files that have names elsewhere too."""
     if as_json:
-        print(json.dumps([_data(entry) for entry in entries], indent=1))
+        console.print(json.dumps([_data(entry) for entry in entries], indent=1), soft_wrap=True, markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("key", "image", "GiB", "shared", "last used", ""):
@@ -28,7 +28,6 @@ def print_entries(entries: Sequence[CacheEntry], root: Path, *, as_json: bool) -
         size, shared = f"{entry.size_bytes / GIB:.2f}", f"{entry.shared_bytes / GIB:.2f}"
         used = f"{entry.last_used:%Y-%m-%d %H:%M} UTC"
         table.add_row(short(entry.key), entry.tag, size, shared, used, "in use" if entry.in_use else "")
-    console = Console(highlight=False)
     if entries:
         console.print(table)
     console.print(Text(f"{len(entries)} environments in {root}"), soft_wrap=True)

@@ -10,30 +10,56 @@ from rich.text import Text
 
 from vep_dagger.console.live import STYLES
 from vep_dagger.console.plain import MARKS
+from vep_dagger.jobs.run import Stage
 from vep_dagger.report.model import CellSummary, Summary
 from vep_dagger.report.pick import decide
 
 
-def print_outcome(summary: Summary, report: tuple[Path, ...], console: Console) -> None:
+def print_outcome(summary: Summary, page: Path, console: Console, stage: Stage) -> None:
     """Print the outcome for people."""
-    rule = summary.pick
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("cell", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    if rule.workload:
-        table.add_column(f"{rule.workload}: {rule.metric}", justify="right")
-    table.add_column("", overflow="fold")
+    console.print()
+    console.print(_images(summary) if stage == "build" else _cells(summary, measured=stage == "bench"))
     for cell in summary.cells:
-        verdict = Text(MARKS.get(cell.verdict, cell.verdict), style=STYLES.get(cell.verdict, ""))
-        row: list[Text | str] = [cell.slug, verdict]
-        if rule.workload:
+        if cell.verdict in ("failed", "fell-back") and cell.reason is not None:
+            # Not in the table: reasons and paths are for copying, and a narrow column would break them.
+            console.print(_why(cell), soft_wrap=True)
+    console.print()
+    if stage == "bench":
+        console.print(Text(_pick(summary)), soft_wrap=True)
+    console.print(Text(f"report: {page}"), soft_wrap=True)
+
+
+def _cells(summary: Summary, *, measured: bool) -> Table:
+    rule = summary.pick
+    table = _table("cell", "verdict")
+    if measured and rule.workload:
+        table.add_column(f"{rule.workload}: {rule.metric}", justify="right")
+    for cell in summary.cells:
+        # A smoke test that passed is what was asked for, though the cell was not measured.
+        smoke = next((job.verdict for job in cell.jobs if job.kind == "smoke"), cell.verdict)
+        verdict = cell.verdict if measured else smoke
+        row: list[Text | str] = [cell.slug, Text(MARKS.get(verdict, verdict), style=STYLES.get(verdict, ""))]
+        if measured and rule.workload:
             row.append(_figure(cell, rule.workload, rule.metric))
-        table.add_row(*row, _why(cell))
-    console.print()
-    console.print(table)
-    console.print()
-    console.print(Text(_pick(summary)))
-    console.print(Text(f"report: {report[0]}"), soft_wrap=True)
+        table.add_row(*row)
+    return table
+
+
+def _images(summary: Summary) -> Table:
+    table = _table("image", "", "s", "where")
+    for image in summary.images:
+        good = image.state in ("built", "cached")
+        state = Text(MARKS.get(image.state, image.state), style=STYLES["passed" if good else image.state])
+        seconds = f"{image.seconds:.0f}" if image.seconds is not None else ""
+        table.add_row(image.tag, state, seconds, image.location or image.reason or "")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, no_wrap=name != "where", overflow="fold")
+    return table
 
 
 def _figure(cell: CellSummary, workload: str, metric: str) -> str:
@@ -42,12 +68,10 @@ def _figure(cell: CellSummary, workload: str, metric: str) -> str:
 
 
 def _why(cell: CellSummary) -> Text:
-    if cell.reason is None:
-        return Text("")
-    text = Text(cell.reason)
+    text = Text(f"\n{cell.slug}: {cell.reason}")
     if cell.witness is not None:
         place = cell.witness.file + (f":{cell.witness.line}" if cell.witness.line else "")
-        text.append(f"\n{place}: {cell.witness.text}", style="dim")
+        text.append(f"\n  {place}: {cell.witness.text}", style="dim")
     return text
 
 

@@ -29,7 +29,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print()
     for line in _counts(plan):
         console.print(Text(line))
-    for warning in plan.warnings.values():
+    for warning in plan.all_warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 

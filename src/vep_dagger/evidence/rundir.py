@@ -48,7 +48,8 @@ class RunDirectory:
     """One run's evidence on disk."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        # Servers and clients work in directories of their own, so a relative path would mean another place to them.
+        self.path = path.absolute()
 
     @classmethod
     def create(cls, path: Path, head: RunFile, plan: PlanDoc) -> RunDirectory:

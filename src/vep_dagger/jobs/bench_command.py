@@ -28,7 +28,7 @@ def bench_command(
 ) -> list[str]:
     """One run of a workload. Each repeat has a seed of its own, the same in every cell: no repeat profits from the
     prompts of another, and cells are compared on equal prompts."""
-    command = ["vllm", "bench", "serve", release.backend, "vllm"]
+    command = ["vllm", "bench", "serve", release.backend, release.api]
     command += ["--base-url", url, "--endpoint", "/v1/completions"]
     command += ["--model", model, "--tokenizer", model, "--served-model-name", served_model_name]
     command += ["--dataset-name", load.dataset]

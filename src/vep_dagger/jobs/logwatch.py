@@ -15,6 +15,9 @@ from vep_dagger.evidence import Witness
 MAX_TEXT = 400
 """Characters of a line that a witness keeps."""
 
+UNFINISHED = 4096
+"""Bytes of an unfinished line that are looked at: its end, since all of it again at each look would be quadratic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -51,8 +54,11 @@ class LogWatch:
     def __post_init__(self) -> None:
         self._rules = [(rule, re.compile(rule.pattern)) for rule in (*self.demanded, *self.forbidden)]
         self._phases = [
-            (index, re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns)))
-            for index, rule in enumerate(self.phases)
+            (
+                re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns)),
+                re.compile(rule.progress) if rule.progress else None,
+            )
+            for rule in self.phases
         ]
 
     def read(self, *, last: bool = False) -> list[Line]:
@@ -74,8 +80,8 @@ class LogWatch:
         ]
         self._number += len(whole)
         if self._rest and not last:
-            # A progress bar is one line without an end for minutes; it shows how far a phase has come.
-            self._note_phase(clean(self._rest.decode("utf-8", "replace"))[-1:])
+            # A progress bar is one line without an end for minutes; the end of it shows how far a phase has come.
+            self._note_phase(clean(self._rest[-UNFINISHED:].decode("utf-8", "replace"))[-1:])
         for line in fresh:
             self._note(line)
         self.lines += fresh
@@ -94,9 +100,11 @@ class LogWatch:
 
     def _note_phase(self, texts: Iterable[str]) -> None:
         for text in texts:
-            for index, pattern in self._phases:
+            for index, (shown, progress) in enumerate(self._phases):
                 # The furthest wins: ranks reach a phase at different times.
-                if index >= self.phase and pattern.search(text):
+                if index < self.phase:
+                    continue
+                percent = progress.search(text) if progress else None
+                if percent or shown.search(text):
+                    self.progress = f"{percent['percent']}%" if percent else None
                     self.phase = index
-                    percent = re.search(r"(\d{1,3})%", text)
-                    self.progress = f"{percent[1]}%" if percent else None

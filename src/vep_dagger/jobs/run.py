@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from vep_dagger.builders.base import Builder, BuiltImage
 from vep_dagger.dsl import Image
-from vep_dagger.errors import BuildError, UsageError
+from vep_dagger.errors import BuildError, LaunchError, UsageError
 from vep_dagger.evidence import BenchRecord, BuildRecord, SmokeRecord
 from vep_dagger.jobs.build import run_build
 from vep_dagger.jobs.events import Event
@@ -47,13 +47,12 @@ class Run:
                 builder.refuse(image)
             except BuildError as error:
                 raise UsageError(error.what, where=error.where, hint=error.hint) from None
+        serve = plan.matrix.file.serve
         for deployment in plan.deployments if stage != "build" else ():
-            if deployment.nodes > 1:
-                raise UsageError(
-                    f"the launcher {launcher.name} runs a server on one node",
-                    where=f"cell {deployment.slug}: nodes = {deployment.nodes}",
-                    hint="choose cells of one node with -k",
-                )
+            try:
+                launcher.refuse(deployment.nodes, serve.host, serve.port)
+            except (LaunchError, UsageError) as error:
+                raise UsageError(error.what, where=error.where or f"cell {deployment.slug}", hint=error.hint) from None
 
     async def carry_out(self) -> None:
         """Run the jobs that are left. MachineError and LockError end the run; what was finished stays."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vep_dagger.builders.base import BuiltImage
+from vep_dagger.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,25 @@ class Server(Protocol):
         """End it: ask, and after ``grace_s`` force. Nothing of it is alive afterwards. Safe to call twice."""
 
 
+def refuse_nodes(launcher: str, nodes: int) -> None:
+    """For launchers of one node: raise UsageError for more."""
+    if nodes > 1:
+        raise UsageError(
+            f"the launcher {launcher} runs a server on one node, and it wants {nodes}",
+            hint="choose cells of one node with -k",
+        )
+
+
 class Launcher(Protocol):
     """Runs deployments somewhere."""
 
     @property
     def name(self) -> str:
         """What people choose it by."""
+
+    def refuse(self, nodes: int, host: str, port: int | None) -> None:
+        """Raise UsageError or LaunchError for a server that this launcher cannot run: too many nodes, a fixed port that
+        is taken. Touches nothing."""
 
     def start(self, image: BuiltImage, spec: ServerSpec) -> AbstractAsyncContextManager[Server]:
         """Start a server; leaving the context stops it, also when cancelled. Raises LaunchError or MachineError."""

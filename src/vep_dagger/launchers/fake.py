@@ -25,7 +25,7 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.launchers import fake_http, ports
-from vep_dagger.launchers.base import ServerSpec, Stopped
+from vep_dagger.launchers.base import ServerSpec, Stopped, refuse_nodes
 from vep_dagger.launchers.fake_http import Answer
 
 LOOK_S = 0.005
@@ -260,6 +260,10 @@ class FakeLauncher:
     servers: list[FakeServer] = field(default_factory=list)
     """Every server that was started, in order."""
     name: str = "fake"
+
+    def refuse(self, nodes: int, host: str, port: int | None) -> None:
+        """Raise UsageError for more than one node."""
+        refuse_nodes(self.name, nodes)
 
     @asynccontextmanager
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[FakeServer]:

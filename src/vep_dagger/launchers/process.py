@@ -12,7 +12,7 @@ from pathlib import Path
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers import ports
-from vep_dagger.launchers.base import ServerSpec, Stopped
+from vep_dagger.launchers.base import ServerSpec, Stopped, refuse_nodes
 from vep_dagger.launchers.environment import declared_environment
 from vep_dagger.processes.run import Guarded, run_logged
 
@@ -77,6 +77,13 @@ class ProcessLauncher:
 
     grace_s: float = 30.0
     name: str = "process"
+
+    def refuse(self, nodes: int, host: str, port: int | None) -> None:
+        """Raise UsageError for more than one node, PortError for a fixed port that is taken."""
+        refuse_nodes(self.name, nodes)
+        if port is not None:
+            with ports.reserved(host, port):
+                pass
 
     @asynccontextmanager
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[ProcessServer]:

@@ -111,7 +111,7 @@ class Plan:
             jobs=[job.document() for job in self.jobs],
             gates={str(metric): float(limit) for metric, limit in file.gates.items()},
             pick=self._pick(),
-            warnings=list(self.warnings.values()),
+            warnings=self.all_warnings,
         )
 
     def document_layers(self) -> list[LayerDoc]:
@@ -130,16 +130,24 @@ class Plan:
             for layer in self.layers
         ]
 
+    @cached_property
+    def all_warnings(self) -> list[str]:
+        """What people should know of any cell, once."""
+        return list({text: None for deployment in self.deployments for text in self._warnings_of(deployment)})
+
+    def _warnings_of(self, deployment: Deployment) -> list[str]:
+        of_release = self.warnings.get(deployment.image.release)
+        return ([of_release] if of_release else []) + list(deployment.selection.notes)
+
     def _cell(self, planned: PlannedCell) -> CellDoc:
         deployment = planned.deployment
-        warning = self.warnings.get(deployment.image.release) if deployment else None
         return CellDoc(
             slug=planned.cell.slug,
             choices=dict(planned.cell.choices),
             image=deployment.image.key if deployment else None,
             deployment=deployment.key if deployment else None,
             impossible=planned.impossible,
-            warnings=[warning] if warning else [],
+            warnings=self._warnings_of(deployment) if deployment else [],
         )
 
     def _pick(self) -> PickDoc:

@@ -159,6 +159,7 @@ class _Planner:
                 deep_gemm=settings.deep_gemm,
                 data_parallel=serve.get("data_parallel", 1),
                 expert_parallel=serve.get("expert_parallel", False),
+                tensor_parallel=serve.get("tensor_parallel", 1),
                 device=image.device,
             )
         except CompatError as error:
