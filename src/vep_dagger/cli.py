@@ -65,9 +65,9 @@ def vep() -> None:
 @JSON
 def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> None:
     """Show cells, layers, images, jobs, and what is impossible and why."""
-    from vep_dagger.workflow import Options, load_plan
+    from vep_dagger.plan import load_plan
 
-    made = load_plan(Options(matrix, only=only, compat=compat))
+    made = load_plan(matrix, only=only, overlay=compat)
     if as_json:
         click.echo(made.document().model_dump_json(indent=1))
         return

@@ -4,7 +4,7 @@ report."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,7 @@ from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.jobs.run import AnyRecord, Run, Stage
 from vep_dagger.jobs.serving import Surroundings
 from vep_dagger.launchers.registry import find_launcher
-from vep_dagger.matrix import Matrix
-from vep_dagger.plan import Plan, make_plan
+from vep_dagger.plan import Plan, load_plan
 from vep_dagger.plan.document import JobKind
 from vep_dagger.processes.leftovers import reap
 
@@ -69,14 +68,9 @@ class Outcome:
     passed: bool
 
 
-def load_plan(options: Options) -> Plan:
-    """The plan of a matrix file. Pure."""
-    return make_plan(Matrix.load(options.matrix), only=options.only, compat=Compat.load(options.compat))
-
-
 async def run(options: Options, emit: Emit) -> Outcome:
     """Build, smoke and bench what is left, and report. The evidence is in the outcome's directory, whatever happens."""
-    plan = load_plan(options)
+    plan = load_plan(options.matrix, only=options.only, overlay=options.compat)
     builder, launcher = find_builder(options.builder), find_launcher(options.launcher)
     refuse_early(plan, options)
     directory = open_run(plan, options)
@@ -134,8 +128,8 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
     if not options.resume:
         return plan, {}
     before = directory.plan()
-    whole = load_plan(replace(options, only=_both(before.only, options.only)))
-    standing = directory.standing(load_plan(replace(options, only=None)).document())
+    whole = load_plan(options.matrix, only=_both(before.only, options.only), overlay=options.compat)
+    standing = directory.standing(load_plan(options.matrix, overlay=options.compat).document())
     again = {job for job, record in standing.records.items() if options.retry_failed and record.verdict != "passed"}
     for job in standing.invalid:
         emit(Event("note", f"{job} is no longer valid: the matrix has changed since; it is set aside"))

@@ -3,6 +3,6 @@
 from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.job import Job
 from vep_dagger.plan.plan import Plan, PlannedCell
-from vep_dagger.plan.planner import make_plan
+from vep_dagger.plan.planner import load_plan, make_plan
 
-__all__ = ["Deployment", "Job", "Plan", "PlannedCell", "make_plan"]
+__all__ = ["Deployment", "Job", "Plan", "PlannedCell", "load_plan", "make_plan"]

@@ -34,9 +34,13 @@ class Model:
     served_name: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Deployment:
-    """One server, wherever it will run."""
+    """One server, wherever it will run.
+
+    A value that nobody changes, and not a frozen dataclass all the same: a plan can have a hundred thousand of them,
+    and those take three times as long to fill.
+    """
 
     slug: str
     """The first cell of the matrix that it serves; its evidence is kept under this name."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, ImageSource, Layer
@@ -16,8 +17,7 @@ from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc,
 from vep_dagger.plan.job import Job, jobs_of
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCell:
+class PlannedCell(NamedTuple):
     """A cell with the server that it needs, or with the reason why it cannot be."""
 
     cell: Cell

@@ -50,6 +50,11 @@ def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None 
     return Plan(matrix, only, planned, planner.warnings)
 
 
+def load_plan(path: Path, *, only: str | None = None, overlay: Path | None = None) -> Plan:
+    """The plan of a matrix file; ``overlay`` is a file that corrects the compatibility data."""
+    return make_plan(Matrix.load(path), only=only, compat=Compat.load(overlay))
+
+
 class _Planner:
     """Makes each image, selection and server once."""
 
@@ -59,7 +64,7 @@ class _Planner:
         self._compat = compat
         self._images: dict[int, Image] = {}
         self._selections: dict[tuple[object, ...], Selection] = {}
-        self._deployments: dict[tuple[object, ...], Deployment] = {}
+        self._deployments: dict[int, Deployment] = {}
         self._serve: dict[int, Mapping[str, Any]] = {}
         self._models: dict[int, Model] = {}
         self._heads: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -73,22 +78,15 @@ class _Planner:
 
     def plan(self, cell: Cell) -> PlannedCell:
         settings = cell.settings
-        image = self._images.get(id(settings.pins)) or self._image(cell)
-        # Equal fields of settings are one object (see Settings), so an id stands for a value.
-        key = (
-            id(image),
-            settings.all2all,
-            settings.deep_gemm,
-            id(settings.serve),
-            id(settings.args),
-            id(settings.env),
-        )
-        deployment = self._deployments.get(key)
+        # Cells that agree in all share one Settings object, and those that agree in a field share the field's, so an id
+        # stands for a value here and in all that follows.
+        deployment = self._deployments.get(id(settings))
         if deployment is None:
+            image = self._images.get(id(settings.pins)) or self._image(cell)
             selection = self._select(cell, image)
             if selection.impossible:
                 return PlannedCell(cell, None, selection.impossible)
-            deployment = self._deployments[key] = self._deployment(cell, image, selection)
+            deployment = self._deployments[id(settings)] = self._deployment(cell, image, selection)
         return PlannedCell(cell, deployment)
 
     def _image(self, cell: Cell) -> Image:
