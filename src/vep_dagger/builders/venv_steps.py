@@ -122,11 +122,15 @@ class Lowering:
             raise installation_failed(where, code, lines, self._commands.log, step.before)
 
     async def _first_that_resolves(self, step: Install, where: str) -> Alternative:
-        """The first alternative that the machine's indexes can satisfy; the last one, unasked, if no other can be."""
+        """The first alternative whose requirements the machine's indexes have; the last one, unasked, if none has.
+
+        Their dependencies are left to the installation: alternatives differ in what they ask for, and resolving all of
+        it for each takes as long as half a build.
+        """
         for way in step.alternatives[:-1]:
             why: str | None
             try:
-                code, lines = await self._commands.ask_uv(*self._pip_install(step, way, "--dry-run"), links=way.indexes)
+                code, lines = await self._ask(step, way)
             except BuildError as error:
                 why = error.what
             else:
@@ -138,6 +142,9 @@ class Lowering:
                     raise failed(where, code, lines, self._commands.log)
             self._note(f"passed over {way.note or ' '.join(way.requirements)}: {why}")
         return step.alternatives[-1]
+
+    async def _ask(self, step: Install, way: Alternative) -> tuple[int, list[str]]:
+        return await self._commands.ask_uv(*self._pip_install(step, way, "--dry-run", "--no-deps"), links=way.indexes)
 
     def _pip_install(self, step: Install, way: Alternative, *options: str) -> list[str]:
         command = ["pip", "install", "--python", str(self._environment / "bin" / "python"), *options]
