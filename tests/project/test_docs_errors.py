@@ -14,12 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = re.findall(r"```console\n\$ (.+)\n((?:.*\n)+?)```", (ROOT / "docs" / "errors.md").read_text())
-MATRIX = """\
+CELLS = """\
 recipe = "vllm-cpu"
 
 [axes]
 vllm = ["0.27.0", "0.32.0"]
-
+"""
+MATRIX = f"""\
+{CELLS}
 [serve]
 model = "./model"
 
@@ -34,6 +36,7 @@ EDITS = {
     "quote.toml": ('"vllm-cpu"', '"vllm-cpu'),
     "text.toml": ("num_prompts = 20", 'num_prompts = "many"'),
     "nomodel.toml": ('"./model"', '"./nomodel"'),
+    "gpu.toml": (CELLS, 'recipe = "vllm-ep"\n\n[pins]\nvllm = "0.11.0"\n'),
     "matrix.toml": ("", ""),
 }
 
@@ -56,7 +59,8 @@ def test_an_example_is_what_vep_prints(examples: Path, command: str, output: str
     environ |= dict(variable.split("=", 1) for variable in variables.split())
     argv = [sys.executable, "-m", "vep_dagger.cli", *shlex.split(rest)]
     done = subprocess.run(argv, cwd=examples, env=environ, capture_output=True, text=True)
-    assert done.stderr == output
+    # A run directory is told by its absolute path; the page has it as it was typed.
+    assert done.stderr.replace(f"{examples}/", "") == output
     assert done.returncode in {2, 3}
 
 

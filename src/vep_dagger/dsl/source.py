@@ -1,7 +1,7 @@
 """Sources: what a build takes from outside, each pinned by what it holds and not by what it is called.
 
 A source whose hash nobody has seen yet can be written down (``commit=None``, ``sha256=None``, ``digest=None``): it is
-*unresolved*, its key says so, and a builder refuses it until the lock has resolved it.
+*unresolved*, its key says so, and a builder refuses it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GitSource:
         if self.commit is not None and not _COMMIT.fullmatch(self.commit):
             raise ValueError(f"{self.url}: {self.commit!r} is no full commit (40 hex characters); a tag goes into ref=")
         if self.commit is None and self.ref is None:
-            raise ValueError(f"{self.url}: a git source needs a commit, or a ref for the lock to resolve")
+            raise ValueError(f"{self.url}: a git source needs a commit, or the ref that is meant")
 
     @property
     def resolved(self) -> bool:
@@ -112,7 +112,7 @@ Source: TypeAlias = GitSource | HttpSource | ImageSource
 
 
 def git(url: str, commit: str | None, *, ref: str | None = None) -> GitSource:
-    """A git tree by full commit, or by a ``ref`` that ``vep lock`` resolves."""
+    """A git tree by full commit, or, unresolved, by a ``ref``."""
     return GitSource(url, commit, ref)
 
 

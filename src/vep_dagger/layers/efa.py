@@ -1,7 +1,7 @@
 """EFA: Amazon's libfabric, Open MPI, PMIx and rdma-core.
 
 Source: the EFA installer's documentation (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-start.html). Its
-archive has a published signature; the sha256 of a release comes from the lock.
+archive has a published signature; the sha256 of a release is a pin.
 """
 
 from __future__ import annotations
