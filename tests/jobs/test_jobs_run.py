@@ -195,6 +195,13 @@ def test_a_build_that_fails_stops_its_cells_and_no_others(bed: Bed) -> None:
     assert "install: uv exited with code 1" in (reasons[CELLS[0]] or "")
 
 
+def test_a_build_that_failed_and_is_found_when_it_is_resumed_has_passed(bed: Bed) -> None:
+    bed.builder = FakeBuilder({"vllm-cpu0.27.0": FakeBuild(error=BuildError("the index did not answer"))})
+    bed.run()
+    bed.builder = FakeBuilder({"vllm-cpu0.27.0": FakeBuild(cached=True)})
+    assert bed.run(resume=True).passed
+
+
 def test_a_machine_that_cannot_build_ends_the_run_and_what_was_done_stays(bed: Bed) -> None:
     bed.builder = FakeBuilder({"vllm-cpu0.32.0": FakeBuild(error=MachineError("no space left"), delay_s=0.1)})
     with pytest.raises(MachineError, match="no space left"):

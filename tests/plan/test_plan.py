@@ -209,3 +209,8 @@ def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of: PlanOf) -> No
     text = GPU.replace('["0.16.0", "0.18.0"]', '["0.99.0"]').replace('["pplx", "naive"]', '["allgather_reducescatter"]')
     plan = plan_of(text + '[pins]\ncuda = "13.0.2"\n')
     assert any("0.99.0 is not known" in warning for warning in plan.all_warnings)
+
+
+def test_mirrors_that_nothing_reads_are_a_warning(plan_of: PlanOf) -> None:
+    plan = plan_of(HEAD + '[mirrors]\n"https://github.com/" = "https://mirror.example/"\n' + SERVE)
+    assert any("[mirrors] has no effect" in warning for warning in plan.all_warnings)

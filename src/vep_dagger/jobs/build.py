@@ -34,7 +34,7 @@ async def run_build(
         run.write(record)
         emit(Event("job-finished", record.reason or "", job.id, record.verdict, record.seconds, record.log))
         return None
-    if kept is None or not built.cached:
+    if kept is None or kept.verdict != "passed" or not built.cached:
         record = _passed(job, built, watch, run.relative(log) if log.exists() else None)
         run.write(record)
         for note in built.notes:
