@@ -323,8 +323,8 @@ def test_a_refusal_names_the_step_and_touches_nothing(lab: Lab) -> None:
     else:
         pytest.skip("this builder lowers every step")
     assert "step 2, `mount /src`" in refused.what
+    assert refused.hint is not None
     assert "builder" in refused.hint
-    assert "--builder" in refused.hint
     with pytest.raises(BuildError, match="mount /src"):
         lab.build(image)
     assert lab.in_place() == 0
