@@ -5,10 +5,12 @@
     VepError
     ├── UsageError        a command line or a setting that cannot be used       exit 2
     ├── MatrixError       the matrix file says something wrong                   exit 2
+    │   └── MatrixProblemsError   several things at once (in vep_dagger.matrix.problems)
     ├── LockError         the lock and the matrix disagree                       exit 2
     ├── CompatError       a release or backend that cannot be looked up          exit 2
     ├── BuildError        an image could not be built                            exit 1
     ├── LaunchError       a server could not be started or stopped               exit 1
+    │   └── PortError     a port cannot be had (in vep_dagger.launchers.ports)   exit 2
     ├── EvidenceError     a run directory cannot be used                         exit 2
     └── MachineError      this machine or an engine cannot do what is asked      exit 3
 

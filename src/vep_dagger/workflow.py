@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vep_dagger import __version__
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.compat import Compat
-from vep_dagger.errors import EvidenceError, VepError
+from vep_dagger.errors import EvidenceError, UsageError, VepError
 from vep_dagger.evidence import RunDirectory, RunFile
 from vep_dagger.evidence.rundir import record_place
 from vep_dagger.evidence.runfile import describe_machine
@@ -70,9 +70,12 @@ class Outcome:
 
 async def run(options: Options, emit: Emit) -> Outcome:
     """Build, smoke and bench what is left, and report. The evidence is in the outcome's directory, whatever happens."""
+    if options.retry_failed and not options.resume:
+        raise UsageError("--retry-failed without --resume: a new run has nothing that failed", hint="add --resume")
     plan = load_plan(options.matrix, only=options.only, overlay=options.compat)
     builder, launcher = find_builder(options.builder), find_launcher(options.launcher)
-    refuse_early(plan, options)
+    if not options.resume:
+        refuse_early(plan, options)
     directory = open_run(plan, options)
     with directory.locked():
         plan, kept = settle(directory, plan, options, emit)
@@ -129,6 +132,9 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
         return plan, {}
     before = directory.plan()
     whole = load_plan(options.matrix, only=_both(before.only, options.only), overlay=options.compat)
+    wanted = plan if options.only else whole
+    # Only now: cells that were never chosen in this run are not asked for, and what a killed one left holds no port.
+    refuse_early(wanted, options)
     standing = directory.standing(load_plan(options.matrix, overlay=options.compat).document())
     again = {job for job, record in standing.records.items() if options.retry_failed and record.verdict != "passed"}
     for job in standing.invalid:
@@ -138,7 +144,7 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
         emit(Event("note", f"what no longer counts is in {_typed(aside)}"))
     directory.write_plan(whole.document())
     kept = {job: record for job, record in standing.records.items() if job not in again}
-    return (plan if options.only else whole), kept
+    return wanted, kept
 
 
 def report_of(path: RunDirectory, asked: Collection[str] | None = None) -> Outcome:
@@ -169,12 +175,20 @@ def report_of(path: RunDirectory, asked: Collection[str] | None = None) -> Outco
 
 
 def newest_run(matrix: Path) -> Path:
-    """The newest run directory of a matrix file below ``runs/``. Raises EvidenceError."""
+    """The newest run directory of a matrix file below ``runs/``; those that cannot be read are passed over. Raises
+    EvidenceError: there is none, or none but such."""
     found: list[tuple[str, Path]] = []
-    for file in RUNS.glob("*/run.json"):
-        head = RunDirectory.open(file.parent).head()
+    unreadable: list[EvidenceError] = []
+    for file in sorted(RUNS.glob("*/run.json")):
+        try:
+            head = RunDirectory(file.parent).head()
+        except EvidenceError as error:
+            unreadable.append(error)
+            continue
         if Path(head.matrix).resolve() == matrix.resolve():
             found.append((head.started, file.parent))
+    if not found and unreadable:
+        raise unreadable[-1]
     if not found:
         raise EvidenceError(
             f"there is no run of {matrix} in {RUNS}/ to resume", hint="leave out --resume, or name a run with --out"

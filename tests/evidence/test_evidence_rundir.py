@@ -222,3 +222,35 @@ def test_a_build_record_keeps_its_place(run: RunDirectory) -> None:
         layers=[],
     )
     assert run.write(record) == run.path / "images" / "abc" / "build.json"
+
+
+def test_a_run_that_was_killed_as_it_began_is_in_nobodys_way(run: RunDirectory) -> None:
+    (run.path / "run.json").rename(run.path / ".run.json.x1y2z3")
+    again = RunDirectory.create(run.path, HEAD, plan_of(a="key-a"))
+    assert [job.id for job in again.plan().jobs] == ["smoke:a"]
+
+
+def test_a_plan_of_somebody_elses_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"my": "plan"}')
+    with pytest.raises(EvidenceError, match="not empty"):
+        RunDirectory.create(tmp_path, HEAD, plan_of())
+    assert (tmp_path / "plan.json").read_text() == '{"my": "plan"}'
+
+
+def test_a_disk_that_refuses_directories_is_the_machines_error(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write(smoke_record("a", "key-a"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    for attempt in (
+        lambda: run.new_server_directory("a"),
+        lambda: run.fresh_bench_directory("a", "short"),
+        lambda: run.supersede(("smoke:a",)),
+        lambda: run.write_plan(plan_of()),
+    ):
+        with pytest.raises(MachineError, match="No space left on device"):
+            attempt()

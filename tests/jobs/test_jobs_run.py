@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.jobs.bed import Bed
 from vep_dagger.builders.fake import FakeBuild, FakeBuilder
-from vep_dagger.errors import BuildError, EvidenceError, MachineError, UsageError, VepError
+from vep_dagger.errors import BuildError, EvidenceError, LaunchError, MachineError, UsageError, VepError
 from vep_dagger.evidence import BenchRecord, SmokeRecord
-from vep_dagger.launchers.fake import Script
+from vep_dagger.launchers.base import Stopped
+from vep_dagger.launchers.fake import FakeServer, Script
 
 CELLS = ("vllm0.27.0-seqs1", "vllm0.27.0-seqs8", "vllm0.32.0-seqs1", "vllm0.32.0-seqs8")
 BROKEN = "vllm0.32.0-seqs1"
@@ -316,3 +318,92 @@ def test_one_measurement_at_a_time(bed: Bed) -> None:
     for kind, _ in spans:
         running += 1 if kind == "job-started" else -1
         assert running <= 1
+
+
+def test_a_client_that_cannot_be_started_voids_its_measurement_and_not_the_proof(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(server: FakeServer, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+        if server.spec.name == BROKEN and "bench-long" in str(log):
+            raise LaunchError("the program 'python' is not in the image")
+        return await whole(server, argv, log, env)
+
+    whole = FakeServer.run
+    monkeypatch.setattr(FakeServer, "run", refuse)
+    bed.run()
+    assert smoke(bed).verdict == "passed"
+    assert smoke(bed).server.stop is not None
+    assert bed.verdicts()[f"bench:{BROKEN}:short"] == "passed"
+    assert bed.records()[f"bench:{BROKEN}:long"].reason == "the program 'python' is not in the image"
+
+
+def test_a_server_that_nothing_ends_fails_and_keeps_what_was_measured(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop(server: FakeServer, grace_s: float) -> Stopped:
+        await whole(server, grace_s)
+        raise LaunchError("processes that SIGKILL does not end: 7")
+
+    whole = FakeServer.stop
+    monkeypatch.setattr(FakeServer, "stop", stop)
+    bed.run(only=BROKEN)
+    assert smoke(bed).reason == "processes that SIGKILL does not end: 7"
+    assert bed.verdicts()[f"bench:{BROKEN}:long"] == "passed"
+    assert bed.told("job-skipped") == []
+
+
+def test_what_failed_first_is_the_reason_also_when_the_server_cannot_be_stopped(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop(server: FakeServer, grace_s: float) -> Stopped:
+        await whole(server, grace_s)
+        raise LaunchError("processes that SIGKILL does not end: 7")
+
+    whole = FakeServer.stop
+    monkeypatch.setattr(FakeServer, "stop", stop)
+    bed.run(broken(die_at_request=1), only=BROKEN)
+    assert (smoke(bed).reason or "").startswith("healthy, but request 1 failed")
+
+
+def test_a_client_finds_its_tokenizer_as_the_server_does_and_gets_nothing_else_of_its_variables(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def note(server: FakeServer, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+        if argv[0] == "python":
+            given.append(dict(env))
+        return await whole(server, argv, log, env)
+
+    given: list[dict[str, str]] = []
+    whole = FakeServer.run
+    monkeypatch.setattr(FakeServer, "run", note)
+    bed.matrix.write_text(bed.matrix.read_text().replace("[[bench]]", "[serve.env]\nOTHER = '1'\n[[bench]]", 1))
+    bed.run(only=BROKEN)
+    assert given == [{"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}] * 2
+
+
+def test_a_resumed_run_asks_the_launcher_for_the_cells_that_were_chosen_and_no_others(bed: Bed) -> None:
+    many = "seqs9 = { args = { max-num-seqs = 9 }, serve = { nodes = 2 } }\n[serve]"
+    bed.matrix.write_text(bed.matrix.read_text().replace("[serve]", many, 1))
+    bed.run(only="seqs1")
+    assert bed.run(resume=True).passed
+    with pytest.raises(UsageError, match="one node"):
+        bed.run(resume=True, only="seqs9")
+
+
+def test_asking_for_failures_again_makes_no_sense_in_a_new_run(bed: Bed) -> None:
+    with pytest.raises(UsageError, match="--retry-failed without --resume"):
+        bed.run(retry_failed=True)
+    assert not (bed.folder / "run").exists()
+
+
+def test_a_run_of_an_older_format_is_passed_over_in_the_search_for_the_newest(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bed.folder)
+    older = bed.folder / "runs" / "zz-older"
+    older.mkdir(parents=True)
+    (older / "run.json").write_text('{"format": 0, "vep": "0.0.1"}')
+    with pytest.raises(EvidenceError, match="format 0"):
+        bed.run(resume=True, out=None)
+    bed.run(stage="build", out=None)
+    assert bed.run(stage="build", resume=True, out=None).directory != older

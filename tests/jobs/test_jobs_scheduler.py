@@ -92,3 +92,16 @@ def test_an_exception_cancels_the_rest_and_is_raised(diary: Diary) -> None:
     with pytest.raises(RuntimeError, match="the disk is full"):
         run([Task("breaks", "build", breaks, lambda _: None), diary.task("cell", seconds=30)], gpu=1, build=1)
     assert "cell ended" not in diary.lines
+
+
+def test_an_exception_is_the_only_one_though_others_wait_for_its_task(diary: Diary) -> None:
+    async def explode() -> bool:
+        await anyio.sleep(0.01)
+        raise ValueError("boom")
+
+    broken = Task("build", "build", explode, lambda _: None)
+    with pytest.raises(ValueError, match="boom") as caught:
+        run([broken, diary.task("smoke", needs=["build"])], gpu=1, build=1)
+    group = caught.value.__context__
+    assert group is None or (isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1)
+    assert diary.lines == []

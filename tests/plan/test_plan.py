@@ -214,3 +214,28 @@ def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of: PlanOf) -> No
 def test_mirrors_that_nothing_reads_are_a_warning(plan_of: PlanOf) -> None:
     plan = plan_of(HEAD + '[mirrors]\n"https://github.com/" = "https://mirror.example/"\n' + SERVE)
     assert any("[mirrors] has no effect" in warning for warning in plan.all_warnings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        '[serve.args]\napi_key = "k"\n',
+        '[serve.args]\nhf-token = "k"\n',
+        '[serve.env]\nVLLM_API_KEY = "k"\n',
+    ],
+)
+def test_a_secret_in_the_matrix_file_is_refused(plan_of: PlanOf, setting: str) -> None:
+    message = refusal(plan_of, HEAD + SERVE + setting)
+    assert "is a secret and cannot stand in a matrix file" in message
+    assert "matrix.toml:7:" in message
+
+
+def test_the_revision_of_a_model_is_given_once(plan_of: PlanOf) -> None:
+    assert "--revision is given by vep itself" in refusal(plan_of, HEAD + SERVE + '[serve.args]\nrevision = "main"\n')
+
+
+def test_a_backend_that_nobody_knows_is_refused_where_a_named_choice_has_it(plan_of: PlanOf) -> None:
+    text = GPU.replace('all2all = ["pplx", "naive"]\n', '[axes.kernels]\none = { all2all = "no-such" }\n')
+    message = refusal(plan_of, text)
+    assert "no-such" in message
+    assert "matrix.toml:6:" in message

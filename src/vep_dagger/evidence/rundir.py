@@ -53,15 +53,16 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, head: RunFile, plan: PlanDoc) -> RunDirectory:
-        """Begin a run. Raises EvidenceError if something is there already, MachineError if it cannot be written."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise EvidenceError(
-                "the output directory is not empty",
-                where=str(path),
-                hint="add --resume to go on with the run in it, or choose another --out",
-            )
+        """Begin a run. Raises EvidenceError if something is there already, but for what a run that was killed here has
+        left; MachineError if it cannot be written."""
         directory = cls(path)
         with writing(path):
+            if not directory._is_free():
+                raise EvidenceError(
+                    "the output directory is not empty",
+                    where=str(path),
+                    hint="add --resume to go on with the run in it, or choose another --out",
+                )
             path.mkdir(parents=True, exist_ok=True)
             directory.write_plan(plan)
             # Last, since a directory without it is no run.
@@ -108,8 +109,9 @@ class RunDirectory:
             raise _damaged(file, error) from None
 
     def write_plan(self, plan: PlanDoc) -> None:
-        """Replace the plan."""
-        write_whole(self.path / "plan.json", _text(plan.model_dump(mode="json")))
+        """Replace the plan. Raises MachineError if the disk refuses."""
+        with writing(self.path):
+            write_whole(self.path / "plan.json", _text(plan.model_dump(mode="json")))
 
     def write(self, record: AnyRecord) -> Path:
         """Put a finished job's record in its place. Raises MachineError if the disk refuses."""
@@ -135,27 +137,31 @@ class RunDirectory:
         """Set the evidence of these jobs aside, so that they can run again; nothing is deleted. Gives where it went."""
         if not jobs:
             return None
-        aside = self._next(self.path / "superseded")
-        for job in jobs:
-            record = self.path / record_place(job)
-            for path in (record, record.with_suffix("")):
-                if path.exists():
-                    target = aside / path.relative_to(self.path)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.move(path, target)
+        with writing(self.path):
+            aside = self._next(self.path / "superseded")
+            for job in jobs:
+                record = self.path / record_place(job)
+                for path in (record, record.with_suffix("")):
+                    if path.exists():
+                        target = aside / path.relative_to(self.path)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.move(path, target)
         return aside
 
     def new_server_directory(self, slug: str) -> tuple[int, Path]:
         """A fresh directory for the next start of a cell's server, and its number (from 1)."""
-        path = self._next(self.path / "cells" / slug / "servers")
+        with writing(self.path):
+            path = self._next(self.path / "cells" / slug / "servers")
         return int(path.name), path
 
     def fresh_bench_directory(self, slug: str, workload: str) -> Path:
         """An empty directory for a bench job's raw results; what a killed attempt left there counts for nothing and
         goes."""
         path = self.path / record_place(f"bench:{slug}:{workload}").with_suffix("")
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+        with writing(path):
+            if path.exists():
+                shutil.rmtree(path)
+            path.mkdir(parents=True)
         return path
 
     def relative(self, path: Path) -> str:
@@ -184,6 +190,22 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    def _is_free(self) -> bool:
+        """Whether a run can begin here: nothing is there, or no more than :meth:`create` leaves when it is killed."""
+        if not self.path.exists():
+            return True
+        if not self.path.is_dir():
+            return False
+        for file in self.path.iterdir():
+            if file.name == "plan.json":
+                try:
+                    self.plan()
+                except EvidenceError:
+                    return False
+            elif not file.name.startswith((".plan.json.", ".run.json.")):
+                return False
+        return True
 
     def _holder(self) -> str:
         try:

@@ -14,6 +14,7 @@ import anyio
 from vep_dagger.compat.rules import BenchFlags
 from vep_dagger.evidence import RunDirectory, Witness
 from vep_dagger.evidence.record import Repeat
+from vep_dagger.evidence.rundir import writing
 from vep_dagger.jobs.bench_command import WARMUP_SEED, bench_command
 from vep_dagger.jobs.failure import JobFailed
 from vep_dagger.jobs.groups import unwrapped
@@ -61,8 +62,10 @@ class Bench:
         url: str,
         model: str,
         served_model_name: str,
+        env: Mapping[str, str],
     ) -> None:
         self._run = run
+        self._env = env
         self._load = load
         self._directory = run.fresh_bench_directory(slug, load.name)
         self._metrics = f"{url}/metrics"
@@ -102,7 +105,7 @@ class Bench:
         done = 0
 
         async def run_client() -> None:
-            exit_code.append(await server.run(argv, client_log, {}))
+            exit_code.append(await server.run(argv, client_log, self._env))
 
         try:
             with anyio.fail_after(timeout_s), unwrapped():
@@ -129,10 +132,11 @@ class Bench:
     def _client(self, report: Path) -> list[str]:
         spec = self._directory / "client.json"
         items = [{"argv": item.command, "log": str(item.log), "timeout_s": self._load.timeout} for item in self._items]
-        spec.write_text(json.dumps({"metrics": self._metrics, "items": items}, indent=1), encoding="utf-8")
         source = resources.files("vep_dagger.jobs").joinpath("bench_client.py").read_text(encoding="utf-8")
         script = self._directory / "client.py"
-        script.write_text(source, encoding="utf-8")
+        with writing(self._directory):
+            spec.write_text(json.dumps({"metrics": self._metrics, "items": items}, indent=1), encoding="utf-8")
+            script.write_text(source, encoding="utf-8")
         return ["python", str(script), str(spec), str(report)]
 
     def _take(self, item: Item, line: Mapping[str, object], watch: LogWatch, log: str) -> None:

@@ -12,6 +12,7 @@ after. The first command that fails ends the list.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib
 import importlib.metadata
 import json
@@ -46,7 +47,7 @@ def counters(url: str) -> str:
     try:
         with opener.open(url, timeout=10) as answer:
             lines = answer.read().decode("utf-8", "replace").splitlines()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return ""
     return "\n".join(line for line in lines if line.startswith("vllm:request_success_total"))
 

@@ -7,6 +7,7 @@ from vep_dagger.dsl import short
 from vep_dagger.errors import BuildError
 from vep_dagger.evidence import BuildRecord, RunDirectory, Witness
 from vep_dagger.evidence.record import LayerRecord
+from vep_dagger.evidence.rundir import writing
 from vep_dagger.jobs.clock import Stopwatch
 from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.plan import Job
@@ -20,7 +21,8 @@ async def run_build(
     MachineError is not caught: a machine that cannot build stops the run, and says nothing about the image.
     """
     log = run.path / "images" / short(job.image.key) / "build.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with writing(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
     emit(Event("job-started", f"building {job.image.tag}", job.id))
 

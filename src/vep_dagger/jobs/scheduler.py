@@ -35,20 +35,21 @@ async def run_tasks(tasks: Sequence[Task], lanes: Mapping[str, int]) -> dict[str
     finished = {task.id: anyio.Event() for task in tasks}
     passed: dict[str, bool] = {}
 
+    async def outcome_of(task: Task) -> bool:
+        for need in task.needs:
+            if need not in finished:
+                continue
+            await finished[need].wait()
+            if not passed[need]:
+                task.skipped(need)
+                return False
+        async with places[task.lane]:
+            return await task.run()
+
     async def carry_out(task: Task) -> None:
-        try:
-            for need in task.needs:
-                if need not in finished:
-                    continue
-                await finished[need].wait()
-                if not passed[need]:
-                    passed[task.id] = False
-                    task.skipped(need)
-                    return
-            async with places[task.lane]:
-                passed[task.id] = await task.run()
-        finally:
-            finished[task.id].set()
+        passed[task.id] = await outcome_of(task)
+        # Not after an exception: it ends all that waits, and there is no outcome for them to see.
+        finished[task.id].set()
 
     with unwrapped():
         async with anyio.create_task_group() as group:

@@ -24,6 +24,10 @@ from vep_dagger.matrix import Matrix
 from vep_dagger.matrix.schema import Smoke
 from vep_dagger.plan import Deployment, Job
 
+OF_MODELS = ("HF_", "TRANSFORMERS_")
+"""How the variables begin that say where models and tokenizers come from: a client finds them as its server does, and
+gets nothing else of the server's."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -44,7 +48,7 @@ class Serving:
         self._around = around
         self._image = image
         self._job = smoke
-        self._benches = benches
+        self._left = list(benches)
         self._deployment: Deployment = smoke.deployment
         self._model = self._model_path()
         self._number, self._directory = around.run.new_server_directory(self._deployment.slug)
@@ -79,13 +83,16 @@ class Serving:
                     self._failure = failure
                 self._finish_smoke()
                 if self._failure is None:
-                    for job in self._benches:
-                        passed = await self._bench(job, server) and passed
+                    while self._left:
+                        passed = await self._bench(self._left.pop(0), server) and passed
                 else:
                     self._skip_benches()
                 stopped = await server.stop(self._smoke.deadlines.stop)
         except LaunchError as error:
-            self._failure = JobFailed(error.what, Witness(file=self._log, text=error.hint or error.what))
+            # What failed before, and led here, is the reason.
+            self._failure = self._failure or JobFailed(
+                error.what, Witness(file=self._log, text=error.hint or error.what)
+            )
             self._finish_smoke()
             self._skip_benches()
             return False
@@ -197,6 +204,7 @@ class Serving:
             url=server.url,
             model=self._model,
             served_model_name=self._deployment.model.served_name,
+            env={name: value for name, value in self._deployment.env if name.startswith(OF_MODELS)},
         )
         failure: JobFailed | None = None
         try:
@@ -205,6 +213,9 @@ class Serving:
             )
         except JobFailed as error:
             failure = error
+        except LaunchError as error:
+            # The client's: the server was proven, and stays so.
+            failure = JobFailed(error.what, Witness(file=self._log, text=error.hint or error.what))
         self._memory = max(filter(None, (self._memory, server.memory_bytes())), default=None)
         measured = bench.measured
         record = BenchRecord(
@@ -229,7 +240,7 @@ class Serving:
         return failure is None
 
     def _skip_benches(self) -> None:
-        for job in self._benches:
+        for job in self._left:
             self._around.emit(Event("job-skipped", f"{self._job.id} did not pass", job.id, "not-run"))
 
     def _say(self, text: str) -> None:

@@ -15,12 +15,21 @@ OWN_FLAGS = frozenset(
         "port",
         "model",
         "served-model-name",
+        "revision",
         "tensor-parallel-size",
         "data-parallel-size",
         "enable-expert-parallel",
     }
 )
 """Flags of ``vllm serve`` that come from keys of ``[serve]`` and must not be given again among its ``args``."""
+
+SECRETS = {
+    "api-key": "leave it out: the requests of vep carry no key",
+    "VLLM_API_KEY": "leave it out: the requests of vep carry no key",
+    "hf-token": "export HF_TOKEN where vep runs",
+}
+"""Flags and variables of a server that hold a secret, and what to do instead: commands, environments and logs are
+evidence, and people share that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vep_dagger.errors import Location
 from vep_dagger.matrix import Cell, Matrix
+from vep_dagger.matrix.cell import label_of
 
 
 def pin_place(matrix: Matrix, cell: Cell, name: str, *, key: bool = False) -> Location:
@@ -12,7 +13,7 @@ def pin_place(matrix: Matrix, cell: Cell, name: str, *, key: bool = False) -> Lo
         choices = matrix.file.axes.get(axis)
         if isinstance(choices, list) and axis == name:
             for index, choice in enumerate(choices):
-                if str(choice) == label:
+                if label_of(choice) == label:
                     return matrix.document.locate(("axes", axis, index))
         elif isinstance(choices, dict) and label in choices and name in choices[label].pins:
             return matrix.document.locate(("axes", axis, label, "pins", name), key=key)
@@ -32,6 +33,8 @@ def serve_place(matrix: Matrix, cell: Cell, table: str, name: str | None = None)
             chosen = choices[label]
             if name is not None and name in getattr(chosen, table):
                 return matrix.document.locate(("axes", axis, label, *tail))
+            if name is None and getattr(chosen, table, None) is not None:
+                return matrix.document.locate(("axes", axis, label, table))
             if name is None and getattr(chosen.serve, table, None) is not None:
                 return matrix.document.locate(("axes", axis, label, "serve", table))
     return matrix.document.locate(("serve", *tail))

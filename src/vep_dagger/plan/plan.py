@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, ImageSource, Layer
 from vep_dagger.matrix import Cell, Matrix
+from vep_dagger.matrix.cell import label_of
 from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
 from vep_dagger.plan.job import Job, jobs_of
@@ -96,7 +97,7 @@ class Plan:
             matrix=self.matrix.path.name,
             recipe=file.recipe,
             only=self.only,
-            axes={name: [_label(choice) for choice in choices] for name, choices in file.axes.items()},
+            axes={name: [label_of(choice) for choice in choices] for name, choices in file.axes.items()},
             cells=[self._cell(planned) for planned in self.cells],
             layers=self.document_layers(),
             images=[_image(image) for image in self.images],
@@ -160,7 +161,7 @@ class Plan:
             metric=metric,
             better=better,
             workload=pick.workload or (self.matrix.file.bench[0].name if self.matrix.file.bench else None),
-            baseline={axis: _label(value) for axis, value in pick.baseline.items()},
+            baseline={axis: label_of(value) for axis, value in pick.baseline.items()},
         )
 
 
@@ -188,10 +189,6 @@ def _unresolved(item: Layer | Image) -> list[str]:
     """What a person calls the sources whose hash nobody has seen yet."""
     sources = item.build.sources if isinstance(item.base, Layer) else (item.base, *item.build.sources)
     return [source.ref if isinstance(source, ImageSource) else source.url for source in sources if not source.resolved]
-
-
-def _label(choice: object) -> str:
-    return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
 def _image(image: Image) -> ImageDoc:

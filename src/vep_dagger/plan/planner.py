@@ -20,8 +20,9 @@ from vep_dagger.compat.rules import LineRule, Selection
 from vep_dagger.dsl import Image, Recipe
 from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
 from vep_dagger.matrix import Cell, Matrix, expand, select
+from vep_dagger.matrix.cell import thaw
 from vep_dagger.plan.collector import collector_paused
-from vep_dagger.plan.deployment import OWN_FLAGS, Deployment, Model, flag_name, flags
+from vep_dagger.plan.deployment import OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
 from vep_dagger.plan.model_source import directory_digest, is_directory_name
 from vep_dagger.plan.places import pin_place, serve_place
 from vep_dagger.plan.plan import Plan, PlannedCell
@@ -92,7 +93,7 @@ class _Planner:
     def _image(self, cell: Cell) -> Image:
         pins = cell.settings.pins
         try:
-            image = self._recipe.image({name: _thawed(value) for name, value in pins})
+            image = self._recipe.image({name: thaw(value) for name, value in pins})
         except ValidationError as error:
             raise self._pin_error(cell, error) from None
         try:
@@ -189,13 +190,22 @@ class _Planner:
     def _refuse_own_flags(self, cell: Cell, selection: Selection) -> None:
         own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
         for name, _ in cell.settings.args:
+            self._refuse_secret(cell, "args", name, flag_name(name))
             if flag_name(name) in own:
                 raise MatrixError(
                     f"--{flag_name(name)} is given by vep itself",
                     where=serve_place(self._matrix, cell, "args", name),
-                    hint="use the key of [serve] or the switch that sets it: model, tensor_parallel, data_parallel, "
-                    "expert_parallel, all2all, deep_gemm, host, port",
+                    hint="use the key of [serve] or the switch that sets it: model, revision, tensor_parallel, "
+                    "data_parallel, expert_parallel, all2all, deep_gemm, host, port",
                 )
+
+    def _refuse_secret(self, cell: Cell, table: str, name: str, secret: str) -> None:
+        if secret in SECRETS:
+            raise MatrixError(
+                f"{name} is a secret and cannot stand in a matrix file",
+                where=serve_place(self._matrix, cell, table, name),
+                hint=SECRETS[secret],
+            )
 
     def _env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
         wanted = (id(cell.settings.env), id(selection), offline)
@@ -207,6 +217,7 @@ class _Planner:
         env = dict(OFFLINE) if offline else {}
         chosen = dict(selection.env)
         for name, value in cell.settings.env:
+            self._refuse_secret(cell, "env", name, name)
             if name in selection.unset or chosen.get(name, value) != value:
                 raise MatrixError(
                     f"cell {cell.slug}: {name}={value} contradicts the cell's own choice of backend",
@@ -252,10 +263,3 @@ def _parallel_flags(serve: Mapping[str, Any]) -> tuple[str, ...]:
     if serve.get("revision"):
         line += ["--revision", serve["revision"]]
     return tuple(line)
-
-
-def _thawed(value: Any) -> Any:
-    """A pin as the recipe's model reads it: a table that was frozen to pairs is a table again."""
-    if isinstance(value, tuple) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-        return {name: _thawed(item) for name, item in value}
-    return value
