@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import wraps
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from vep_dagger.doctor.finding import Finding
 from vep_dagger.doctor.machine import Machine
-
-Probe: TypeAlias = Callable[[Machine], Iterable[Finding]]
-"""Looks at a machine; its name is the function's, without ``probe_``."""
+from vep_dagger.doctor.probe import Probe
+from vep_dagger.doctor.probes import LOCAL, NETWORK
 
 PROBE_TIMEOUT_S = 5.0
 
@@ -32,8 +28,6 @@ def diagnose(
     """
     looked_at = machine or Machine.here()
     if probes is None:
-        from vep_dagger.doctor.probes import LOCAL, NETWORK
-
         probes = (*LOCAL, *NETWORK) if network else LOCAL
     results: list[list[Finding] | None] = [None] * len(probes)
 
@@ -55,17 +49,6 @@ def diagnose(
     late = f"no answer within {timeout_s:g} s"
     answers = zip(probes, results, strict=True)
     return [finding for probe, result in answers for finding in ([_broken(probe, late)] if result is None else result)]
-
-
-def later(probe: Probe) -> Probe:
-    """A probe for what only later versions of vep make use of."""
-
-    @wraps(probe)
-    def look(machine: Machine) -> Iterator[Finding]:
-        for finding in probe(machine):
-            yield replace(finding, used=False)
-
-    return look
 
 
 def _broken(probe: Probe, what: str) -> Finding:

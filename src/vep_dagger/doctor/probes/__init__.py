@@ -1,6 +1,6 @@
 """The probes, one family a file, in the order in which they are shown."""
 
-from vep_dagger.doctor.diagnose import Probe, later
+from vep_dagger.doctor.probe import Probe, later
 from vep_dagger.doctor.probes.cluster import probe_enroot, probe_slurm
 from vep_dagger.doctor.probes.engines import probe_dagger, probe_docker, probe_podman
 from vep_dagger.doctor.probes.fabric import probe_efa, probe_gdrcopy, probe_rdma
