@@ -228,6 +228,8 @@ def _carry_out(options: Options, begun: Callable[[str], None], *, as_json: bool)
     from vep_dagger.workflow import run as run_workflow
 
     # Slurm and CI runners end jobs with SIGTERM; servers are stopped for it as for Ctrl-C.
+    # A script's shell starts background jobs with Ctrl-C ignored, and then nothing would listen for either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with shown(sys.stdout, begun, as_json=as_json) as emit:
         return anyio.run(run_workflow, options, emit)

@@ -71,6 +71,20 @@ def test_sigterm_stops_the_server_too(site: Site) -> None:
     assert site.alive() == []
 
 
+def test_sigterm_stops_the_server_of_a_background_job_too(site: Site) -> None:
+    """A script's shell starts ``vep run &`` with SIGINT ignored."""
+    site.matrix.write_text(site.matrix.read_text().replace("[smoke.deadlines]", SLOW))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = site.start("run", "matrix.toml", "--out", "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_until(lambda: list(site.folder.glob("run/cells/small/servers/1/server.log")) and len(site.alive()) >= 3)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert site.alive() == []
+
+
 def test_a_run_killed_at_ten_moments_ends_in_the_same_records(site: Site) -> None:
     """SIGKILL, ten times, at moments spread over the whole run; nothing survives, nothing is lost or done twice."""
     assert site.vep("run", "matrix.toml", "--out", "whole").returncode == 0
