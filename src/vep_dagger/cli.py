@@ -3,6 +3,8 @@ quick."""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MATRIX = click.argument("matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk may answer to any write: never a fault of ours."""
 ONLY = click.option(
     "-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice."
 )
@@ -153,7 +157,7 @@ def doctor(network: bool, as_json: bool) -> None:
 
 @vep.group()
 def cache() -> None:
-    """List and prune the environments that builders keep on this machine."""
+    """List and prune the environments that builders keep."""
 
 
 @cache.command("list")
@@ -172,7 +176,7 @@ def cache_list(as_json: bool) -> None:
 @click.option("--days", "keep_days", type=click.FloatRange(min=0), help="Those not used for so many days.")
 @click.option("--all", "everything", is_flag=True, help="All that no running vep uses.")
 def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool) -> None:
-    """Delete environments: those whose keys begin with KEYS, or --days, or --all."""
+    """Delete those whose keys begin with KEYS, the long unused, or all."""
     from vep_dagger.builders.cache import cache_root, prune
 
     if not (keys or everything or keep_days is not None):
@@ -184,7 +188,7 @@ def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool
 def main() -> None:
     """The console script: errors as text, exit codes as the design has them."""
     try:
-        vep(standalone_mode=False)
+        vep(prog_name="vep", standalone_mode=False)
     except VepError as error:
         click.echo(error.render(), err=True)
         sys.exit(error.exit_code)
@@ -194,6 +198,16 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    except BrokenPipeError:
+        # Who read the output has gone, as `head` does; Python's own flush at the end must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        hint = "free some space or make it writable; what is written stays valid, and --resume goes on from it"
+        click.echo(MachineError(f"{error.strerror}", where=error.filename, hint=hint).render(), err=True)
+        sys.exit(MachineError.exit_code)
 
 
 def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
@@ -202,7 +216,7 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
     begun: list[str] = []
     try:
         outcome = _carry_out(Options(matrix, stage, **options), begun.append, as_json=as_json)
-    except (KeyboardInterrupt, MachineError):
+    except (KeyboardInterrupt, MachineError, OSError):
         # What was finished is kept, so the way on is worth more than the way back.
         if begun:
             click.echo(f"to go on: vep {_command(stage)} {matrix} --out {begun[0]} --resume", err=True)

@@ -27,10 +27,10 @@ def print_entries(entries: Sequence[CacheEntry], root: Path, console: Console, *
     for entry in entries:
         size, shared = f"{entry.size_bytes / GIB:.2f}", f"{entry.shared_bytes / GIB:.2f}"
         used = f"{entry.last_used:%Y-%m-%d %H:%M} UTC"
-        table.add_row(short(entry.key), entry.tag, size, shared, used, "in use" if entry.in_use else "")
+        table.add_row(short(entry.key), Text(entry.tag), size, shared, used, "in use" if entry.in_use else "")
     if entries:
         console.print(table)
-    console.print(Text(f"{len(entries)} environments in {root}"), soft_wrap=True)
+    console.print(Text(f"{len(entries)} environment{'' if len(entries) == 1 else 's'} in {root}"), soft_wrap=True)
 
 
 def _data(entry: CacheEntry) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""A run as a live table on a terminal: a row a job, its state, what it does now, its seconds."""
+"""A run as a live table on a terminal: a row a job, its state, its seconds, what it does now."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,11 +21,19 @@ STYLES = {
     "fell-back": "bold yellow",
     "not-run": "dim",
     "running": "cyan",
+    "stopped": "yellow",
     "waiting": "dim",
 }
 
 REFRESHES_PER_SECOND = 2
 """Few, since drawing takes a core's time away from what is measured."""
+
+STATE_WIDTH = max(len(MARKS.get(state, state)) for state in STYLES)
+SECONDS_WIDTH = 5
+GAPS = 3 * 2
+"""Columns between four columns."""
+BESIDE = 6
+"""Lines of the screen that are not for jobs: the head, the counts, and notes above the table."""
 
 
 @dataclass
@@ -33,9 +41,23 @@ class Row:
     """One job as it stands."""
 
     state: str = "waiting"
+    about: str = ""
+    """What the job's id does not tell: the image of a build."""
     text: str = ""
     began: float | None = None
     seconds: float | None = None
+
+    def said(self) -> str:
+        """What it does or came to, in one line."""
+        lead = f"{self.about}: " if self.about and self.about not in self.text else ""
+        return " ".join(f"{lead}{self.text}".split()).removesuffix(":")
+
+    def taken(self) -> str:
+        """The seconds it took, or takes up to now."""
+        seconds = self.seconds
+        if seconds is None and self.began is not None and self.state == "running":
+            seconds = time.monotonic() - self.began
+        return f"{seconds:.0f}" if seconds is not None else ""
 
 
 class LiveTable:
@@ -44,24 +66,35 @@ class LiveTable:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rows: dict[str, Row] = {}
-        self._live: Live | None = None
         self._began = time.monotonic()
 
     @contextmanager
     def shown(self) -> Iterator[Emit]:
         """Draw while the context lasts; the finished table stays on the screen."""
-        with Live(self, console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=False) as live:
-            self._live = live
-            yield self.take
+        with Live(self, console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=False):
+            try:
+                yield self.take
+            except BaseException:
+                for row in self._rows.values():
+                    row.state = "stopped" if row.state == "running" else row.state
+                raise
 
     def take(self, event: Event) -> None:
         """Take one event in."""
-        if event.job is None:
-            if self._live and event.kind in ("note", "run-started"):
-                lead = "run directory " if event.kind == "run-started" else "note: "
-                self._live.console.print(Text(lead + event.text, style="" if event.kind == "run-started" else "yellow"))
+        if event.kind == "run-started":
+            self._console.print(Text(f"run directory {event.text}"), soft_wrap=True)
+        elif event.kind == "note":
+            # Above the table also when it is about a job, whose row has the reason of its verdict.
+            self._console.print(Text(f"note: {event.text}", style="yellow"), soft_wrap=True)
+        elif event.job is not None:
+            self._take_job(event, event.job)
+
+    def _take_job(self, event: Event, job: str) -> None:
+        row = self._rows.setdefault(job, Row())
+        if event.kind == "job-planned":
+            row.state = "waiting"
+            row.about = "" if event.text in job else event.text
             return
-        row = self._rows.setdefault(event.job, Row())
         match event.kind:
             case "job-started":
                 row.state, row.began = "running", time.monotonic()
@@ -71,33 +104,42 @@ class LiveTable:
         row.text = f"kept: {event.text}" if event.kind == "job-kept" else event.text
 
     def __rich__(self) -> RenderableType:
-        """The table now: all that is over in one line when the screen is short of rows."""
-        table = Table(box=None, pad_edge=False, expand=False)
-        table.add_column("job", no_wrap=True, overflow="ellipsis", ratio=3)
-        table.add_column("state", no_wrap=True)
-        table.add_column("s", justify="right", no_wrap=True)
-        table.add_column("", overflow="ellipsis", no_wrap=True, ratio=4)
-        room = max(5, self._console.height - 6)
-        rows = list(self._rows.items())
-        over = [name for name, row in rows if row.state not in ("running", "waiting")]
-        hidden = set(over[: max(0, len(rows) - room)])
-        for name, row in rows:
-            if name in hidden:
-                continue
-            style = STYLES.get(row.state, "")
-            seconds = row.seconds if row.seconds is not None else (time.monotonic() - row.began if row.began else None)
-            table.add_row(
-                name,
-                Text(MARKS.get(row.state, row.state), style=style),
-                f"{seconds:.0f}" if seconds is not None else "",
-                row.text,
-            )
-        counts = self._counts(len(hidden))
-        return Group(table, Text(counts, style="dim"))
+        """The table now."""
+        # A copy, since this is called by the thread that draws.
+        rows = dict(list(self._rows.items()))
+        hidden = _hidden(rows, max(5, self._console.height - BESIDE))
+        width = self._console.width - STATE_WIDTH - SECONDS_WIDTH - GAPS
+        longest = max(map(len, rows), default=0)
+        # Fixed widths: left to itself the table would jump with every text, and take from the states what a long reason
+        # wants.
+        names = min(longest, max(width // 2, width - 60))
+        table = Table(box=None, pad_edge=False, padding=(0, 1))
+        table.add_column("job", no_wrap=True, overflow="ellipsis", width=names)
+        table.add_column("state", no_wrap=True, width=STATE_WIDTH)
+        table.add_column("s", justify="right", no_wrap=True, width=SECONDS_WIDTH)
+        table.add_column("", no_wrap=True, overflow="ellipsis", width=max(1, width - names))
+        for name, row in rows.items():
+            if name not in hidden:
+                state = Text(MARKS.get(row.state, row.state), style=STYLES.get(row.state, ""))
+                table.add_row(Text(name), state, row.taken(), Text(row.said()))
+        return Group(table, Text(self._counts(rows, len(hidden)), style="dim", no_wrap=True, overflow="ellipsis"))
 
-    def _counts(self, hidden: int) -> str:
-        states = [row.state for row in self._rows.values()]
-        parts = [f"{states.count(state)} {MARKS.get(state, state)}" for state in dict.fromkeys(states)]
+    def _counts(self, rows: Mapping[str, Row], hidden: int) -> str:
+        states = [row.state for row in rows.values()]
+        parts = [f"{states.count(state)} {MARKS.get(state, state)}" for state in STYLES if state in states]
         elapsed = int(time.monotonic() - self._began)
-        more = f", {hidden} of them not shown" if hidden else ""
+        more = f"; {hidden} of them not shown" if hidden else ""
         return f"{elapsed // 60}:{elapsed % 60:02d}  {', '.join(parts)}{more}"
+
+
+def _hidden(rows: Mapping[str, Row], room: int) -> set[str]:
+    """The jobs that a screen with room for so many does not show: never one that runs; first those that wait for long
+    yet, then the oldest that passed, then the others."""
+
+    def of(*states: str) -> list[str]:
+        return [name for name, row in rows.items() if row.state in states]
+
+    waiting = of("waiting")
+    soon, late = waiting[: room // 2], waiting[room // 2 :]
+    dispensable = [*reversed(late), *of("passed", "not-run"), *of("failed", "fell-back"), *reversed(soon)]
+    return set(dispensable[: max(0, len(rows) - room)])

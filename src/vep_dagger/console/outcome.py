@@ -38,9 +38,9 @@ def _cells(summary: Summary, *, measured: bool) -> Table:
         # A smoke test that passed is what was asked for, though the cell was not measured.
         smoke = next((job.verdict for job in cell.jobs if job.kind == "smoke"), cell.verdict)
         verdict = cell.verdict if measured else smoke
-        row: list[Text | str] = [cell.slug, Text(MARKS.get(verdict, verdict), style=STYLES.get(verdict, ""))]
+        row = [Text(cell.slug), Text(MARKS.get(verdict, verdict), style=STYLES.get(verdict, ""))]
         if measured and rule.workload:
-            row.append(_figure(cell, rule.workload, rule.metric))
+            row.append(Text(_figure(cell, rule.workload, rule.metric)))
         table.add_row(*row)
     return table
 
@@ -51,7 +51,7 @@ def _images(summary: Summary) -> Table:
         good = image.state in ("built", "cached")
         state = Text(MARKS.get(image.state, image.state), style=STYLES["passed" if good else image.state])
         seconds = f"{image.seconds:.0f}" if image.seconds is not None else ""
-        table.add_row(image.tag, state, seconds, image.location or image.reason or "")
+        table.add_row(Text(image.tag), state, seconds, Text(image.location or image.reason or ""))
     return table
 
 

@@ -22,6 +22,9 @@ class PlainLines:
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
+        if event.kind == "job-planned":
+            # What will be done is for views that show all of it at once; a log tells what happens.
+            return
         if event.kind == "note" and event.text in self._progress:
             # A live table loses what a job said on its way; lines do not.
             return

@@ -58,7 +58,7 @@ def _layers(plan: Plan) -> Table:
     table = _table("layer", "key", "images", "")
     for layer, document in zip(plan.layers, plan.document_layers(), strict=True):
         missing = Text(f"not locked: {', '.join(document.unresolved)}", style="yellow") if document.unresolved else ""
-        table.add_row(layer.name, short(layer.key), str(document.images), missing)
+        table.add_row(Text(layer.name), short(layer.key), str(document.images), missing)
     return table
 
 
@@ -66,7 +66,7 @@ def _images(plan: Plan) -> Table:
     table = _table("image", "tag", "cells", "")
     cells = Counter(cell.deployment.image.key for cell in plan.cells if cell.deployment)
     for image in plan.images:
-        table.add_row(short(image.key), image.tag, str(cells[image.key]), _locked(image))
+        table.add_row(short(image.key), Text(image.tag), str(cells[image.key]), _locked(image))
     return table
 
 
@@ -77,8 +77,13 @@ def _locked(image: Image) -> Text | str:
 
 def _counts(plan: Plan) -> Iterator[str]:
     impossible = len(plan.cells) - plan.possible
-    yield f"{len(plan.cells)} cells" + (f", {impossible} of them impossible" if impossible else "")
+    yield _many(len(plan.cells), "cell") + (f", {impossible} of them impossible" if impossible else "")
     if plan.layers:
-        yield f"{len(plan.layers)} layer builds ({plan.layer_builds_alone} if each cell were built by itself)"
+        yield f"{_many(len(plan.layers), 'layer build')} ({plan.layer_builds_alone} if each cell were built by itself)"
     benches = len(plan.deployments) * len(plan.matrix.file.bench)
-    yield f"{len(plan.images)} image builds, {len(plan.deployments)} smoke jobs, {benches} bench jobs"
+    jobs = ((len(plan.images), "image build"), (len(plan.deployments), "smoke job"), (benches, "bench job"))
+    yield ", ".join(_many(count, what) for count, what in jobs)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -7,7 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 EventKind: TypeAlias = Literal[
-    "run-started", "job-kept", "job-started", "job-progress", "job-finished", "job-skipped", "note", "run-finished"
+    "run-started",
+    "job-planned",
+    "job-kept",
+    "job-started",
+    "job-progress",
+    "job-finished",
+    "job-skipped",
+    "note",
+    "run-finished",
 ]
 
 

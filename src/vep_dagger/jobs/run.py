@@ -65,6 +65,7 @@ class Run:
         ]
         for name in builds.keys() - needed:
             self._tell_kept(name)
+        self._tell_planned({task.id for task in (*building, *serving)})
         await run_tasks([*building, *serving], LANES)
 
     def _smokes(self) -> list[Job]:
@@ -113,6 +114,14 @@ class Run:
                 self.around.emit(Event("job-skipped", f"{need} did not pass", job.id, "not-run"))
 
         return skipped
+
+    def _tell_planned(self, tasks: set[str]) -> None:
+        """Name all that is going to be done, in the plan's order, before anything of it begins."""
+        for job in self.plan.jobs:
+            measured = self.stage == "bench" and job.kind == "bench" and job.id not in self.kept
+            if job.id in tasks or (measured and tasks.intersection(job.needs)):
+                about = job.deployment.slug if job.deployment else job.image.tag
+                self.around.emit(Event("job-planned", about, job.id))
 
     def _tell_kept(self, job: str) -> None:
         if record := self.kept.get(job):
