@@ -86,8 +86,8 @@ def test_probes_run_at_once(lab: Lab) -> None:
 
 
 def test_the_network_is_asked_only_on_request(whole: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vep_dagger.doctor.probes.LOCAL", ())
-    monkeypatch.setattr("vep_dagger.doctor.probes.NETWORK", (probe_well,))
+    monkeypatch.setattr("vep_dagger.doctor.diagnose.LOCAL", ())
+    monkeypatch.setattr("vep_dagger.doctor.diagnose.NETWORK", (probe_well,))
     assert diagnose(whole.machine) == []
     assert [finding.name for finding in diagnose(whole.machine, network=True)] == ["well"]
 
