@@ -9,8 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     import httpx
+
+HEALTH_S = 5.0
+"""Seconds that ``/health`` may take."""
 
 _FINISHED = re.compile(
     r'^vllm:request_success_total\{[^}]*finished_reason="(?P<reason>[a-z]+)"[^}]*\} (?P<count>[0-9.e+]+)$', re.MULTILINE
@@ -36,6 +41,8 @@ class Probe:
     def __init__(self, url: str, timeout_s: float) -> None:
         import httpx
 
+        # httpx counts each read by itself: a server that sends a byte now and then would be waited for without an end.
+        self._timeout_s = timeout_s
         # A proxy that the surroundings name is never meant for a server that we started.
         self._client: httpx.AsyncClient = httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False)
 
@@ -50,8 +57,9 @@ class Probe:
         import httpx
 
         try:
-            return (await self._client.get("/health", timeout=5)).status_code == 200
-        except httpx.HTTPError:
+            with anyio.fail_after(HEALTH_S):
+                return (await self._client.get("/health")).status_code == 200
+        except (httpx.HTTPError, TimeoutError):
             return False
 
     async def version(self) -> str:
@@ -79,9 +87,10 @@ class Probe:
         import httpx
 
         try:
-            answer = await self._client.request(method, path, json=body)
-        except httpx.TimeoutException:
-            raise ProbeError(f"{path} did not answer within {self._client.timeout.read:.0f} s") from None
+            with anyio.fail_after(self._timeout_s):
+                answer = await self._client.request(method, path, json=body)
+        except (httpx.TimeoutException, TimeoutError):
+            raise ProbeError(f"{path} did not answer within {self._timeout_s:g} s") from None
         except httpx.HTTPError as error:
             raise ProbeError(f"{path}: {type(error).__name__}: {error}".rstrip(": ")) from None
         if answer.status_code != 200:
