@@ -4,6 +4,8 @@ quick."""
 from __future__ import annotations
 
 import errno
+import io
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +188,10 @@ def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool
 
 def main() -> None:
     """The console script: errors as text, exit codes as the design has them."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe that cannot show a character gets another one for it, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         vep(prog_name="vep", standalone_mode=False)
     except VepError as error:
@@ -214,7 +220,9 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
     except (KeyboardInterrupt, MachineError, OSError):
         # What was finished is kept, so the way on is worth more than the way back.
         if begun:
-            click.echo(f"to go on: vep {_command(stage)} {matrix} --out {begun[0]} --resume", err=True)
+            overlay = ["--compat", str(options["compat"])] if options["compat"] else []
+            again = shlex.join(["vep", _command(stage), str(matrix), "--out", begun[0], *overlay, "--resume"])
+            click.echo(f"to go on: {again}", err=True)
         raise
     if not as_json:
         from vep_dagger.console.choose import console

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vep_dagger import __version__
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.compat import Compat
-from vep_dagger.errors import EvidenceError, UsageError, VepError
+from vep_dagger.errors import EvidenceError, MachineError, UsageError, VepError
 from vep_dagger.evidence import RunDirectory, RunFile
 from vep_dagger.evidence.rundir import record_place
 from vep_dagger.evidence.runfile import describe_machine
@@ -77,6 +77,13 @@ async def run(options: Options, emit: Emit) -> Outcome:
     if not options.resume:
         refuse_early(plan, options)
     directory = open_run(plan, options)
+    if not options.resume:
+        try:
+            for image in plan.images:
+                await builder.ready(image)
+        except MachineError:
+            directory.withdraw()
+            raise
     with directory.locked():
         plan, kept = settle(directory, plan, options, emit)
         surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
@@ -99,7 +106,7 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
     """The run directory: a new one, or with ``resume`` the one named, or the newest of this matrix. Raises
     EvidenceError."""
     if not options.resume:
-        path = options.out or RUNS / f"{_stem(options.matrix)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        path = options.out or _fresh(RUNS / f"{_stem(options.matrix)}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         head = RunFile(
             vep=__version__,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -199,6 +206,16 @@ def newest_run(matrix: Path) -> Path:
 def _typed(path: Path) -> Path:
     """A path as a person would type it here."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _fresh(path: Path) -> Path:
+    """The path, or with a number where one was begun in the same second."""
+    number = 2
+    fresh = path
+    while fresh.exists():
+        fresh = path.with_name(f"{path.name}-{number}")
+        number += 1
+    return fresh
 
 
 def _stem(matrix: Path) -> str:

@@ -266,10 +266,11 @@ def test_no_disk_space_for_a_run_directory_is_told(vep: CommandLine, monkeypatch
     stopped_by_the_machine(said)
     assert "cannot write: No space left on device" in said.err
     assert "/work/out\n" in said.err
+    assert not (vep.folder / "out").exists()
     assert list(vep.cache.iterdir()) == []
 
 
-def test_no_disk_space_for_an_environment_is_told_with_the_way_to_go_on(
+def test_no_disk_space_for_an_environment_is_told_before_anything_is_touched(
     vep: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(vep.cache)
@@ -278,7 +279,7 @@ def test_no_disk_space_for_an_environment_is_told_with_the_way_to_go_on(
     stopped_by_the_machine(said)
     assert "space" in said.err
     assert str(vep.cache) in said.err
-    assert "to go on: vep run matrix.toml --out out --resume" in said.err
+    assert not (vep.folder / "out").exists()
 
 
 @pytest.mark.parametrize("spoil", ["a file", "no permission"])
@@ -293,6 +294,7 @@ def test_an_unwritable_cache_is_told(vep: CommandLine, monkeypatch: pytest.Monke
     assert f"the cache {place or '/proc/vep-cache'} cannot be written" in said.err
     assert "name another directory in VEP_CACHE_DIR" in said.err
     assert place is None or place.read_text() == "mine"
+    assert not (vep.folder / "out").exists()
 
 
 def test_a_disk_that_fills_up_anywhere_gives_no_traceback(vep: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -86,8 +87,9 @@ def test_probes_run_at_once(lab: Lab) -> None:
 
 
 def test_the_network_is_asked_only_on_request(whole: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vep_dagger.doctor.diagnose.LOCAL", ())
-    monkeypatch.setattr("vep_dagger.doctor.diagnose.NETWORK", (probe_well,))
+    module = importlib.import_module("vep_dagger.doctor.diagnose")
+    monkeypatch.setattr(module, "LOCAL", ())
+    monkeypatch.setattr(module, "NETWORK", (probe_well,))
     assert diagnose(whole.machine) == []
     assert [finding.name for finding in diagnose(whole.machine, network=True)] == ["well"]
 

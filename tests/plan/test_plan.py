@@ -239,3 +239,14 @@ def test_a_backend_that_nobody_knows_is_refused_where_a_named_choice_has_it(plan
     message = refusal(plan_of, text)
     assert "no-such" in message
     assert "matrix.toml:6:" in message
+
+
+@pytest.mark.parametrize("flag", ["num_prompts = 7", "header = 'Authorization=Bearer x'"])
+def test_a_flag_of_the_client_that_vep_gives_itself_is_refused(plan_of: PlanOf, flag: str) -> None:
+    load = f'[[bench]]\nname="s"\ninput_len=1\noutput_len=1\nnum_prompts=1\n[bench.args]\n{flag}\n'
+    assert "is given by vep itself" in refusal(plan_of, HEAD + SERVE + load)
+
+
+def test_a_flag_that_takes_back_what_a_key_says_is_refused(plan_of: PlanOf) -> None:
+    text = HEAD + SERVE + "[serve.args]\nno-enable-expert-parallel = true\n"
+    assert "--no-enable-expert-parallel is given by vep itself" in refusal(plan_of, text)

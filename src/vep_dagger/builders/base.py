@@ -75,6 +75,10 @@ class Builder(Protocol):
         nothing.
         """
 
+    async def ready(self, image: Image) -> None:
+        """Raise MachineError if this machine cannot build the image now: no engine, no space, an unwritable cache. An
+        image that is there already needs neither. Builds nothing."""
+
     async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
         """Build the image, or find it built. All output goes to ``log`` as it comes; ``say`` hears of progress.
 

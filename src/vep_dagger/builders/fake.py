@@ -50,6 +50,9 @@ class FakeBuilder:
         if why is not None:
             raise BuildError(f"recipe {image.recipe!r} cannot be built: {why}", where=image.tag)
 
+    async def ready(self, image: Image) -> None:
+        """A fake is always ready."""
+
     async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
         """Do what the script says of the image."""
         self.refuse(image)

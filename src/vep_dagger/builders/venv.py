@@ -64,6 +64,13 @@ class VenvBuilder:
         if error is not None:
             raise error
 
+    async def ready(self, image: Image) -> None:
+        """Raise MachineError if the cache cannot be written, no interpreter will do, or there is no space for an
+        environment that is not there."""
+        key = environment_key(image, await self._interpreter(image))
+        if _present(self._places.environment(key), key) is None:
+            self._require_space()
+
     def close(self) -> None:
         """Let others prune what was built or found here."""
         for lock in self._held.values():
@@ -78,9 +85,7 @@ class VenvBuilder:
         """
         self.refuse(image)
         begin = time.monotonic()
-        await anyio.to_thread.run_sync(self._places.prepare)
-        python = next(step.version for step in image.build.steps if isinstance(step, MakePython))
-        interpreter = await anyio.to_thread.run_sync(choose, python, _uv(), for_uv(self._environ))
+        interpreter = await self._interpreter(image)
         key = environment_key(image, interpreter)
         lock = self._places.lock(key)
         built = False
@@ -104,6 +109,12 @@ class VenvBuilder:
         if not built:
             say(f"{image.tag}: found in the cache")
         return _result(image, manifest, self._places.environment(key), built, time.monotonic() - begin)
+
+    async def _interpreter(self, image: Image) -> Interpreter:
+        """The interpreter for an image, and a cache to put it in."""
+        await anyio.to_thread.run_sync(self._places.prepare)
+        python = next(step.version for step in image.build.steps if isinstance(step, MakePython))
+        return await anyio.to_thread.run_sync(choose, python, _uv(), for_uv(self._environ))
 
     async def _make(self, image: Image, key: str, interpreter: Interpreter, log: Path, say: Say) -> None:
         """Make the environment and put it in its place. The key's lock is held: all else with this key is dead."""

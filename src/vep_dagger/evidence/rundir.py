@@ -64,10 +64,18 @@ class RunDirectory:
                     hint="add --resume to go on with the run in it, or choose another --out",
                 )
             path.mkdir(parents=True, exist_ok=True)
-            directory.write_plan(plan)
-            # Last, since a directory without it is no run.
-            write_whole(path / "run.json", _text(head.model_dump(mode="json")))
+            try:
+                directory.write_plan(plan)
+                # Last, since a directory without it is no run.
+                write_whole(path / "run.json", _text(head.model_dump(mode="json")))
+            except (OSError, MachineError):
+                directory.withdraw()
+                raise
         return directory
+
+    def withdraw(self) -> None:
+        """Take a run back that has only just begun: on this machine it cannot go on, and nothing is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:

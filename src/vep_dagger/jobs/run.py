@@ -63,8 +63,9 @@ class Run:
         building = [
             self._build_task(job) for name, job in builds.items() if name in needed or (alone and name not in self.kept)
         ]
-        for name in builds.keys() - needed:
-            self._tell_kept(name)
+        for name in builds:
+            if name not in needed:
+                self._tell_kept(name)
         self._tell_planned({task.id for task in (*building, *serving)})
         await run_tasks([*building, *serving], LANES)
 

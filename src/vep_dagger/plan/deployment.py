@@ -23,6 +23,16 @@ OWN_FLAGS = frozenset(
 )
 """Flags of ``vllm serve`` that come from keys of ``[serve]`` and must not be given again among its ``args``."""
 
+OWN_BENCH_FLAGS = frozenset(
+    {
+        *("backend", "endpoint-type", "base-url", "host", "port", "endpoint", "header"),
+        *("model", "tokenizer", "served-model-name", "dataset-name", "random-input-len", "random-output-len"),
+        *("num-prompts", "num-warmups", "seed", "request-rate", "max-concurrency", "ignore-eos", "temperature"),
+        *("percentile-metrics", "metric-percentiles", "save-result", "result-dir", "result-filename"),
+    }
+)
+"""The same for ``vllm bench serve`` and the keys of ``[[bench]]``."""
+
 SECRETS = {
     "api-key": "leave it out: the requests of vep carry no key",
     "VLLM_API_KEY": "leave it out: the requests of vep carry no key",

@@ -22,7 +22,7 @@ from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
 from vep_dagger.matrix import Cell, Matrix, expand, select
 from vep_dagger.matrix.cell import thaw
 from vep_dagger.plan.collector import collector_paused
-from vep_dagger.plan.deployment import OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
+from vep_dagger.plan.deployment import OWN_BENCH_FLAGS, OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
 from vep_dagger.plan.model_source import directory_digest, is_directory_name
 from vep_dagger.plan.places import pin_place, serve_place
 from vep_dagger.plan.plan import Plan, PlannedCell
@@ -39,6 +39,7 @@ def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None 
     Raises MatrixError (with the place in the file) for whatever the file says wrong, UsageError for a bad expression.
     """
     recipe = find_recipe(matrix.file.recipe, matrix.path.parent)
+    _refuse_own_bench_flags(matrix)
     with collector_paused():
         cells = expand(matrix, tuple(recipe.pins_type.model_fields))
         planner = _Planner(matrix, recipe, compat or Compat.load())
@@ -191,7 +192,7 @@ class _Planner:
         own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
         for name, _ in cell.settings.args:
             self._refuse_secret(cell, "args", name, flag_name(name))
-            if flag_name(name) in own:
+            if flag_name(name) in own or flag_name(name).removeprefix("no-") in own:
                 raise MatrixError(
                     f"--{flag_name(name)} is given by vep itself",
                     where=serve_place(self._matrix, cell, "args", name),
@@ -251,6 +252,17 @@ class _Planner:
             return directory_digest(directory)
         except OSError as error:
             raise MatrixError(f"the model directory {model} cannot be read: {error.strerror}", where=place) from None
+
+
+def _refuse_own_bench_flags(matrix: Matrix) -> None:
+    for number, load in enumerate(matrix.file.bench):
+        for name in load.args:
+            if flag_name(name) in OWN_BENCH_FLAGS:
+                raise MatrixError(
+                    f"--{flag_name(name)} is given by vep itself",
+                    where=matrix.document.locate(("bench", number, "args", name), key=True),
+                    hint="use the key of [[bench]] that sets it; a header with a key is a secret, and stands nowhere",
+                )
 
 
 def _parallel_flags(serve: Mapping[str, Any]) -> tuple[str, ...]:
