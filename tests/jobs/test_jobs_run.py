@@ -116,6 +116,16 @@ def test_a_silent_fallback_is_no_pass(bed: Bed) -> None:
     assert record.witness.text == "WARNING 11-24 00:00:00 [parallel.py:449] Falling back to 'naive'."
 
 
+def test_a_backend_that_gives_way_while_it_is_measured_voids_the_result(bed: Bed) -> None:
+    bed.matrix.write_text(
+        bed.matrix.read_text().replace("[[bench]]", "[smoke]\nforbid = ['Falling back']\n[[bench]]", 1)
+    )
+    bed.run(broken(lines=((1.5, "WARNING Falling back to 'naive'."),), bench_seconds=0.6), only=BROKEN)
+    assert smoke(bed).verdict == "passed"
+    record = bed.records()[f"bench:{BROKEN}:short"]
+    assert (record.verdict, record.reason) == ("failed", "the log shows text 'Falling back'")
+
+
 def test_a_demanded_line_that_is_not_there_is_no_pass(bed: Bed) -> None:
     bed.matrix.write_text(bed.matrix.read_text().replace("[[bench]]", "[smoke]\ndemand = ['engine v9']\n[[bench]]", 1))
     bed.run(lambda name: Script(version=name[4:10], lines=() if name == BROKEN else ("INFO engine v9",)))

@@ -20,7 +20,7 @@ from vep_dagger.jobs.failure import JobFailed
 from vep_dagger.jobs.groups import unwrapped
 from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.jobs.probe import finished_requests
-from vep_dagger.jobs.readiness import POLL_S, cause_witness, check_alive
+from vep_dagger.jobs.readiness import POLL_S, cause_witness, check_alive, check_forbidden
 from vep_dagger.launchers.base import Server
 from vep_dagger.matrix.schema import Workload
 
@@ -128,6 +128,8 @@ class Bench:
             raise JobFailed(f"the client did not end within {timeout_s:g} s", self._tail(client_log)) from None
         watch.read()
         check_alive(server, watch, log, "after the last repeat")
+        # A backend can give way under load, long after the smoke test.
+        check_forbidden(watch, log)
 
     def _client(self, report: Path) -> list[str]:
         spec = self._directory / "client.json"
