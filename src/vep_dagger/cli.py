@@ -156,9 +156,12 @@ def doctor(network: bool, as_json: bool) -> None:
     sys.exit(exit_code(findings))
 
 
-@vep.group()
-def cache() -> None:
+@vep.group(invoke_without_command=True)
+@click.pass_context
+def cache(context: click.Context) -> None:
     """List and prune the environments that builders keep."""
+    if context.invoked_subcommand is None:
+        context.invoke(cache_list, as_json=False)
 
 
 @cache.command("list")

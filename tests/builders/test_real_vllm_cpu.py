@@ -38,7 +38,6 @@ def test_two_releases_are_built_and_share_their_files(spacious: Path) -> None:
             raise
 
     first, second = build("0.32.0"), build("0.30.0")
-    print(f"first release {first.seconds:.1f} s, second {second.seconds:.1f} s")
     for built, version in ((first, "0.32.0+cpu"), (second, "0.30.0+cpu")):
         script = "import importlib.metadata as m; print(m.version('vllm'))"
         command = [built.translate("/venv/bin/python"), "-c", script]
@@ -50,8 +49,4 @@ def test_two_releases_are_built_and_share_their_files(spacious: Path) -> None:
     one, two = (next(Path(built.location).glob(library)) for built in (first, second))
     assert one.stat().st_nlink > 1
     assert one.samefile(two)
-    # A first build of everything costs the downloads; a second release only its own.
-    assert second.seconds < first.seconds / 3
-    again = build("0.32.0")
-    assert again.cached
-    assert again.seconds < 5
+    assert build("0.32.0").cached

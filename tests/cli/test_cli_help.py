@@ -65,3 +65,8 @@ def test_a_command_line_without_a_command_shows_the_help(vep: CommandLine) -> No
     said = vep()
     assert said.code == 2
     assert "Commands:" in said.out + said.err
+
+
+def test_cache_alone_lists_the_environments(vep: CommandLine) -> None:
+    assert vep("cache").out == vep("cache", "list").out
+    assert "0 environments in" in vep("cache").out

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
@@ -371,20 +370,6 @@ def test_an_unread_newer_release_is_asked_like_the_newest_known_one(compat: Comp
     assert newer == newest
 
 
-def test_a_repeated_look_up_takes_less_than_20_microseconds(compat: Compat) -> None:
-    def once() -> float:
-        began = time.perf_counter()
-        for _ in range(1000):
-            ask(compat, "0.26.0", AG_RS, deep_gemm=False, expert_parallel=True)
-        return (time.perf_counter() - began) / 1000
-
-    assert min(once() for _ in range(5)) < 20e-6
-
-
-def test_loading_the_data_takes_less_than_30_milliseconds() -> None:
-    def once() -> float:
-        began = time.perf_counter()
-        Compat.load()
-        return time.perf_counter() - began
-
-    assert min(once() for _ in range(10)) < 0.030
+def test_a_repeated_look_up_is_the_same_object_and_not_made_again(compat: Compat) -> None:
+    once = ask(compat, "0.26.0", AG_RS, deep_gemm=False, expert_parallel=True)
+    assert ask(compat, "0.26.0", AG_RS, deep_gemm=False, expert_parallel=True) is once

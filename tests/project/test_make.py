@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -67,12 +66,9 @@ def test_a_fresh_clone_is_set_up_once_and_then_needs_neither_time_nor_network(cl
     nobody = "http://127.0.0.1:9"
     nowhere = {"HTTP_PROXY": nobody, "HTTPS_PROXY": nobody, "ALL_PROXY": nobody, "NO_PROXY": "", "UV_HTTP_RETRIES": "0"}
     nowhere |= {name.lower(): value for name, value in nowhere.items()}
-    started = time.monotonic()
     second = make(clone, "setup", **nowhere)
-    seconds = time.monotonic() - started
     assert (second.returncode, second.stdout.count("\n")) == (0, 1)
     assert "is up to date" in second.stdout
-    assert seconds < 3  # 0.2 s on an idle machine
 
     # pyproject.toml changes, and no network: what uv has in its cache is enough.
     with (clone / "pyproject.toml").open("a") as file:
