@@ -194,7 +194,9 @@ async def test_signals_that_python_a_shell_or_vep_ignore_or_block_are_as_usual_f
     finally:
         signal.signal(signal.SIGQUIT, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-    assert [int(line.split()[1], 16) for line in log.read_text().splitlines()] == [0, 0]
+    # The C library keeps signals 32 and 33 for itself, and lets nobody change what was inherited of them.
+    ours = sum(1 << (number - 1) for number in signal.valid_signals())
+    assert [int(line.split()[1], 16) & ours for line in log.read_text().splitlines()] == [0, 0]
 
 
 async def test_an_environment_and_arguments_of_any_bytes_and_sizes_arrive(tmp_path: Path, log: Path) -> None:
