@@ -55,7 +55,7 @@ class Run:
                 raise UsageError(error.what, where=error.where or f"cell {deployment.slug}", hint=error.hint) from None
 
     async def carry_out(self) -> None:
-        """Run the jobs that are left. MachineError and LockError end the run; what was finished stays."""
+        """Run the jobs that are left. A MachineError ends the run; what was finished stays."""
         builds = {job.id: job for job in self.plan.jobs if job.kind == "build"}
         serving = [task for task in map(self._serving_task, self._smokes()) if task] if self.stage != "build" else []
         needed = {need for task in serving for need in task.needs}
