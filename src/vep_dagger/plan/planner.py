@@ -72,6 +72,7 @@ class _Planner:
         self._heads: dict[tuple[int, int], tuple[str, ...]] = {}
         self._tails: dict[tuple[int, int], tuple[str, ...]] = {}
         self._envs: dict[tuple[int, int, bool], tuple[tuple[str, str], ...]] = {}
+        self._allowed: set[tuple[int | str, ...]] = set()
         self.warnings: dict[str, str] = {}
         """By the vLLM release that they are about."""
         smoke = matrix.file.smoke
@@ -189,6 +190,10 @@ class _Planner:
         return head + tail
 
     def _refuse_own_flags(self, cell: Cell, selection: Selection) -> None:
+        # Thousands of cells give other values to the same flags.
+        names: tuple[int | str, ...] = (id(selection), *(name for name, _ in cell.settings.args))
+        if names in self._allowed:
+            return
         own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
         for name, _ in cell.settings.args:
             self._refuse_secret(cell, "args", name, flag_name(name))
@@ -199,6 +204,7 @@ class _Planner:
                     hint="use the key of [serve] or the switch that sets it: model, revision, tensor_parallel, "
                     "data_parallel, expert_parallel, all2all, deep_gemm, host, port",
                 )
+        self._allowed.add(names)
 
     def _refuse_secret(self, cell: Cell, table: str, name: str, secret: str) -> None:
         if secret in SECRETS:
