@@ -13,11 +13,11 @@ from vep_dagger import __version__
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.compat import Compat
 from vep_dagger.errors import EvidenceError, MachineError, UsageError, VepError
-from vep_dagger.evidence import RunDirectory, RunFile
+from vep_dagger.evidence import AnyRecord, RunDirectory, RunFile
 from vep_dagger.evidence.rundir import record_place
 from vep_dagger.evidence.runfile import describe_machine
 from vep_dagger.jobs.events import Emit, Event
-from vep_dagger.jobs.run import AnyRecord, Run, Stage
+from vep_dagger.jobs.run import Run, Stage
 from vep_dagger.jobs.serving import Surroundings
 from vep_dagger.launchers.registry import find_launcher
 from vep_dagger.plan import Plan, load_plan
@@ -72,7 +72,8 @@ async def run(options: Options, emit: Emit) -> Outcome:
     """Build, smoke and bench what is left, and report. The evidence is in the outcome's directory, whatever happens."""
     if options.retry_failed and not options.resume:
         raise UsageError("--retry-failed without --resume: a new run has nothing that failed", hint="add --resume")
-    plan = load_plan(options.matrix, only=options.only, overlay=options.compat)
+    full = load_plan(options.matrix, overlay=options.compat)
+    plan = full.choose(options.only)
     builder, launcher = find_builder(options.builder), find_launcher(options.launcher)
     if not options.resume:
         refuse_early(plan, options)
@@ -85,7 +86,7 @@ async def run(options: Options, emit: Emit) -> Outcome:
             directory.withdraw()
             raise
     with directory.locked():
-        plan, kept = settle(directory, plan, options, emit)
+        plan, kept = settle(directory, full, options, emit)
         surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
         emit(Event("run-started", str(_typed(directory.path))))
         await Run(plan, options.stage, builder, surroundings, kept).carry_out()
@@ -127,7 +128,7 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
     return directory
 
 
-def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) -> tuple[Plan, dict[str, AnyRecord]]:
+def settle(directory: RunDirectory, full: Plan, options: Options, emit: Emit) -> tuple[Plan, dict[str, AnyRecord]]:
     """What of the directory's evidence belongs to the plan; the rest is set aside, said aloud, and will run again.
 
     Expressions of ``-k`` add up over resumed runs: the directory's plan is that of all cells that were ever chosen in
@@ -136,13 +137,13 @@ def settle(directory: RunDirectory, plan: Plan, options: Options, emit: Emit) ->
     for pid in reap(directory.path):
         emit(Event("note", f"process {pid} was left by a run that was killed; it is ended"))
     if not options.resume:
-        return plan, {}
+        return full.choose(options.only), {}
     before = directory.plan()
-    whole = load_plan(options.matrix, only=_both(before.only, options.only), overlay=options.compat)
-    wanted = plan if options.only else whole
+    whole = full.choose(_both(before.only, options.only))
+    wanted = full.choose(options.only) if options.only else whole
     # Only now: cells that were never chosen in this run are not asked for, and what a killed one left holds no port.
     refuse_early(wanted, options)
-    standing = directory.standing(load_plan(options.matrix, overlay=options.compat).document())
+    standing = directory.standing(full.document())
     again = {job for job, record in standing.records.items() if options.retry_failed and record.verdict != "passed"}
     for job in standing.invalid:
         emit(Event("note", f"{job} is no longer valid: the matrix has changed since; it is set aside"))

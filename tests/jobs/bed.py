@@ -11,8 +11,7 @@ import pytest
 
 import vep_dagger.workflow as workflow
 from vep_dagger.builders.fake import FakeBuilder
-from vep_dagger.evidence import RunDirectory
-from vep_dagger.evidence.rundir import AnyRecord
+from vep_dagger.evidence import AnyRecord, RunDirectory
 from vep_dagger.jobs.events import Event
 from vep_dagger.launchers.fake import FakeLauncher, Script
 from vep_dagger.workflow import Options, Outcome

@@ -164,6 +164,6 @@ class BenchRecord(RecordBase):
     )
 
 
-Record: TypeAlias = Annotated[BuildRecord | SmokeRecord | BenchRecord, Field(discriminator="kind")]
-RECORD: TypeAdapter[BuildRecord | SmokeRecord | BenchRecord] = TypeAdapter(Record)
+AnyRecord: TypeAlias = BuildRecord | SmokeRecord | BenchRecord
+RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 """Reads any record."""

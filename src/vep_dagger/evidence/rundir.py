@@ -28,11 +28,9 @@ from pydantic import ValidationError
 
 from vep_dagger.errors import EvidenceError, MachineError
 from vep_dagger.evidence.files import write_whole
-from vep_dagger.evidence.record import FORMAT, RECORD, BenchRecord, BuildRecord, SmokeRecord
+from vep_dagger.evidence.record import FORMAT, RECORD, AnyRecord
 from vep_dagger.evidence.runfile import RunFile
 from vep_dagger.plan.document import PlanDoc
-
-AnyRecord = BuildRecord | SmokeRecord | BenchRecord
 
 
 @dataclass(frozen=True, slots=True)

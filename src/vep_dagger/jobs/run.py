@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from vep_dagger.builders.base import Builder, BuiltImage
 from vep_dagger.dsl import Image
 from vep_dagger.errors import BuildError, LaunchError, UsageError
-from vep_dagger.evidence import BenchRecord, BuildRecord, SmokeRecord
+from vep_dagger.evidence import AnyRecord, BuildRecord
 from vep_dagger.jobs.build import run_build
 from vep_dagger.jobs.events import Event
 from vep_dagger.jobs.scheduler import Task, run_tasks
@@ -23,8 +23,6 @@ Stage: TypeAlias = Literal["build", "smoke", "bench"]
 LANES: Mapping[str, int] = {"build": 1, "gpu": 1, "machine": 1}
 """How many tasks a lane holds. Servers without a GPU share the lane ``machine`` with builds, since both want the same
 cores; on GPUs builds go on beside a measurement."""
-
-AnyRecord: TypeAlias = BuildRecord | SmokeRecord | BenchRecord
 
 
 @dataclass

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, ImageSource, Layer
-from vep_dagger.matrix import Cell, Matrix
+from vep_dagger.matrix import Cell, Matrix, select
 from vep_dagger.matrix.cell import label_of
 from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
@@ -37,6 +37,13 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     warnings: Mapping[str, str] = field(default_factory=dict)
     """What people should know, by the vLLM release that it is about."""
+
+    def choose(self, only: str | None) -> Plan:
+        """The plan of those cells that the expression chooses; of all, without one. Raises UsageError."""
+        if only is None:
+            return self
+        chosen = {cell.slug for cell in select(tuple(item.cell for item in self.cells), only)}
+        return replace(self, only=only, cells=tuple(item for item in self.cells if item.cell.slug in chosen))
 
     @cached_property
     def deployments(self) -> tuple[Deployment, ...]:

@@ -19,7 +19,7 @@ from vep_dagger.compat import Compat
 from vep_dagger.compat.rules import LineRule, Selection
 from vep_dagger.dsl import Image, Recipe
 from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
-from vep_dagger.matrix import Cell, Matrix, expand, select
+from vep_dagger.matrix import Cell, Matrix, expand
 from vep_dagger.matrix.cell import thaw
 from vep_dagger.plan.collector import collector_paused
 from vep_dagger.plan.deployment import OWN_BENCH_FLAGS, OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
@@ -46,10 +46,7 @@ def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None 
         # All of them, also with an expression: whose name a shared server bears must not depend on which cells were
         # chosen.
         planned = tuple(map(planner.plan, cells))
-    if only is not None:
-        chosen = {cell.slug for cell in select(cells, only)}
-        planned = tuple(item for item in planned if item.cell.slug in chosen)
-    return Plan(matrix, only, planned, planner.warnings)
+    return Plan(matrix, None, planned, planner.warnings).choose(only)
 
 
 def load_plan(path: Path, *, only: str | None = None, overlay: Path | None = None) -> Plan:

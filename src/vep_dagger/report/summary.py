@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vep_dagger.evidence.record import BenchRecord, BuildRecord, LineSeen, SmokeRecord
+from vep_dagger.evidence.record import AnyRecord, BenchRecord, BuildRecord, LineSeen, SmokeRecord
 from vep_dagger.report.metrics import metric
 from vep_dagger.report.model import (
     CellSummary,
@@ -24,7 +24,7 @@ from vep_dagger.report.model import (
 )
 from vep_dagger.report.statistics import Distribution, distribution
 from vep_dagger.report.text import clean
-from vep_dagger.report.verdict import AnyRecord, cleaned, job_summaries, judge, void
+from vep_dagger.report.verdict import cleaned, job_summaries, judge, void
 
 if TYPE_CHECKING:
     from vep_dagger.plan.document import CellDoc, ImageDoc, JobDoc, PlanDoc

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from vep_dagger.evidence.record import BenchRecord, BuildRecord, SmokeRecord, Verdict, Witness
+from vep_dagger.evidence.record import AnyRecord, BenchRecord, Verdict, Witness
 from vep_dagger.report.model import JobSummary
 from vep_dagger.report.text import clean
 
 if TYPE_CHECKING:
     from vep_dagger.plan.document import JobDoc
 
-AnyRecord: TypeAlias = BuildRecord | SmokeRecord | BenchRecord
 
 MISSED = {"build": "built", "smoke": "started", "bench": "measured"}
 
