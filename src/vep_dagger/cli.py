@@ -7,7 +7,7 @@ import errno
 import io
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,7 +40,14 @@ def running(command: F) -> F:
         ONLY,
         COMPAT,
         click.option("--builder", default="venv", show_default=True, help="Where images are built."),
-        click.option("--launcher", default="process", show_default=True, help="Where servers run."),
+        click.option("--launcher", help="Where servers run; by default where the builder's images can."),
+        click.option("--network", metavar="NAME", help="Docker: the network of build steps and servers."),
+        click.option(
+            "--keep", metavar="DIR|REPO", help="Put finished layers aside there, and take them back from there."
+        ),
+        click.option("--publish", metavar="REPO", help="Push each image to REPO:<its tag>, and record the digest."),
+        click.option("--from", "published", metavar="REPO", help="--builder registry: where images were published."),
+        click.option("--export", type=click.Path(path_type=Path), help="Export each image to this directory."),
         click.option(
             "--out", type=click.Path(path_type=Path), help="The run directory; runs/<matrix>-<time> by default."
         ),
@@ -223,8 +230,7 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
     except (KeyboardInterrupt, MachineError, OSError):
         # What was finished is kept, so the way on is worth more than the way back.
         if begun:
-            overlay = ["--compat", str(options["compat"])] if options["compat"] else []
-            again = shlex.join(["vep", _command(stage), str(matrix), "--out", begun[0], *overlay, "--resume"])
+            again = shlex.join(["vep", _command(stage), str(matrix), "--out", begun[0], *_again(options), "--resume"])
             click.echo(f"to go on: {again}", err=True)
         raise
     if not as_json:
@@ -233,6 +239,16 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
 
         print_outcome(outcome.summary, outcome.report[0], console(sys.stdout), stage)
     sys.exit(0 if outcome.passed else 1)
+
+
+def _again(options: Mapping[str, Any]) -> list[str]:
+    """The options that a run must be resumed with."""
+    flags = {"compat": "--compat", "launcher": "--launcher", "published": "--from"}
+    flags |= {name: f"--{name}" for name in ("network", "keep", "publish", "export")}
+    given = {flag: options[name] for name, flag in flags.items() if options.get(name)}
+    if options["builder"] != "venv":
+        given["--builder"] = options["builder"]
+    return [word for flag, value in given.items() for word in (flag, str(value))]
 
 
 def _command(stage: Stage) -> str:

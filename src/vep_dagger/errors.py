@@ -101,7 +101,26 @@ class CompatError(VepError):
 
 
 class BuildError(VepError):
-    """An image could not be built: the layer, the step, its exit code and its last lines of output."""
+    """An image could not be built. Of a step that failed: the layer, the command, its exit code and its output's last
+    lines.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: Location | str | None = None,
+        hint: str | None = None,
+        layer: str | None = None,
+        command: str | None = None,
+        code: int | None = None,
+        output: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.layer = layer
+        self.command = command
+        self.code = code
+        self.output = output
 
 
 class LaunchError(VepError):

@@ -3,15 +3,20 @@ report."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vep_dagger import __version__
+from vep_dagger.builders.base import Builder
 from vep_dagger.builders.registry import find_builder
+from vep_dagger.builders.settings import PLAIN_BASE, PLAIN_BASE_VARIABLE, BuildSettings
 from vep_dagger.compat import Compat
+from vep_dagger.engines import Engines, open_engines
 from vep_dagger.errors import EvidenceError, MachineError, UsageError, VepError
 from vep_dagger.evidence import AnyRecord, RunDirectory, RunFile
 from vep_dagger.evidence.rundir import record_place
@@ -19,7 +24,8 @@ from vep_dagger.evidence.runfile import describe_machine
 from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.jobs.run import Run, Stage
 from vep_dagger.jobs.serving import Surroundings
-from vep_dagger.launchers.registry import find_launcher
+from vep_dagger.launchers.base import Launcher
+from vep_dagger.launchers.registry import OF_BUILDER, find_launcher
 from vep_dagger.plan import Plan, load_plan
 from vep_dagger.plan.document import JobKind
 from vep_dagger.processes.leftovers import reap
@@ -46,13 +52,43 @@ class Options:
     stage: Stage = "bench"
     only: str | None = None
     builder: str = "venv"
-    launcher: str = "process"
+    launcher: str | None = None
+    """Where servers run; by default where the builder's images can."""
     out: Path | None = None
     resume: bool = False
     retry_failed: bool = False
     """With ``resume``: run again what did not pass."""
     compat: Path | None = None
     """A file that overlays the compatibility data."""
+    network: str | None = None
+    """Docker: the network of build steps and servers."""
+    keep: str | None = None
+    """A directory or a registry's repository where finished layers are put aside and taken back from."""
+    publish: str | None = None
+    """The repository that images are pushed to."""
+    published: str | None = None
+    """The repository that the builder ``registry`` takes images from."""
+    export: Path | None = None
+    """The directory that images are exported to as OCI archives."""
+
+    @property
+    def place(self) -> str:
+        """The launcher's name."""
+        return self.launcher or OF_BUILDER.get(self.builder, "process")
+
+    def settings(self, mirrors: Mapping[str, str]) -> BuildSettings:
+        """What builders need to know of it."""
+        return BuildSettings(
+            plain_base=os.environ.get(PLAIN_BASE_VARIABLE) or PLAIN_BASE,
+            mirrors=mirrors,
+            directory=self.matrix.parent,
+            network=self.network,
+            keep=self.keep,
+            publish=self.publish,
+            published=self.published,
+            export=self.export,
+            environ=dict(os.environ),
+        )
 
 
 @dataclass(frozen=True)
@@ -74,25 +110,40 @@ async def run(options: Options, emit: Emit) -> Outcome:
         raise UsageError("--retry-failed without --resume: a new run has nothing that failed", hint="add --resume")
     full = load_plan(options.matrix, overlay=options.compat)
     plan = full.choose(options.only)
-    builder, launcher = find_builder(options.builder), find_launcher(options.launcher)
+    settings = options.settings(full.matrix.file.mirrors)
     if not options.resume:
         refuse_early(plan, options)
     directory = open_run(plan, options)
-    if not options.resume:
-        try:
-            for image in plan.images:
-                await builder.ready(image)
-        except MachineError:
-            directory.withdraw()
-            raise
-    with directory.locked():
-        plan, kept = settle(directory, full, options, emit)
-        surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
-        emit(Event("run-started", str(_typed(directory.path))))
-        await Run(plan, options.stage, builder, surroundings, kept).carry_out()
-        outcome = report_of(directory, {job.id for job in plan.jobs if job.kind in STAGES[options.stage]})
+    async with AsyncExitStack() as engines:
+        if not options.resume:
+            try:
+                builder, launcher = await _open(engines, options, settings)
+                for image in plan.images:
+                    await builder.ready(image)
+            except MachineError:
+                directory.withdraw()
+                raise
+        with directory.locked():
+            plan, kept = settle(directory, full, options, emit)
+            if options.resume:
+                # What is finished needs no engine to be reported again.
+                left = Run.left(plan, options.stage, kept)
+                builder, launcher = await _open(engines if left else None, options, settings)
+            surroundings = Surroundings(plan.matrix, directory, launcher, Compat.load(options.compat), emit)
+            emit(Event("run-started", str(_typed(directory.path))))
+            await Run(plan, options.stage, builder, surroundings, kept).carry_out()
+            outcome = report_of(directory, {job.id for job in plan.jobs if job.kind in STAGES[options.stage]})
     emit(Event("run-finished", str(outcome.report[0]), verdict="passed" if outcome.passed else "failed"))
     return outcome
+
+
+async def _open(stack: AsyncExitStack | None, options: Options, settings: BuildSettings) -> tuple[Builder, Launcher]:
+    """Builder and launcher, on engines that stay open as long as ``stack``; without one, on none."""
+    engines = Engines()
+    if stack is not None:
+        names = {options.builder} if options.stage == "build" else {options.builder, options.place}
+        engines = await stack.enter_async_context(open_engines(names, settings.environ))
+    return find_builder(options.builder, settings, engines), find_launcher(options.place, settings, engines)
 
 
 def refuse_early(plan: Plan, options: Options) -> None:
@@ -100,7 +151,14 @@ def refuse_early(plan: Plan, options: Options) -> None:
     if not plan.possible:
         reasons = "; ".join(sorted({cell.impossible for cell in plan.cells if cell.impossible}))
         raise VepError(f"no cell of the matrix can be run: {reasons}", where=str(options.matrix))
-    Run.refuse(plan, options.stage, find_builder(options.builder), find_launcher(options.launcher))
+    settings = options.settings(plan.matrix.file.mirrors)
+    if options.place != OF_BUILDER.get(options.builder, options.place):
+        raise UsageError(
+            f"the launcher {options.place} cannot run what the builder {options.builder} builds",
+            where="--launcher",
+            hint=f"leave it out: {OF_BUILDER[options.builder]} is taken then",
+        )
+    Run.refuse(plan, options.stage, find_builder(options.builder, settings), find_launcher(options.place, settings))
 
 
 def open_run(plan: Plan, options: Options) -> RunDirectory:
@@ -113,13 +171,13 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             matrix=str(options.matrix),
             builder=options.builder,
-            launcher=options.launcher,
+            launcher=options.place,
             machine=describe_machine(),
         )
         return RunDirectory.create(path, head, plan.document())
     directory = RunDirectory.open(options.out or newest_run(options.matrix))
     head = directory.head()
-    if (head.builder, head.launcher) != (options.builder, options.launcher):
+    if (head.builder, head.launcher) != (options.builder, options.place):
         raise EvidenceError(
             f"the run was made with --builder {head.builder} --launcher {head.launcher}; its records tell of no others",
             where=str(directory.path),

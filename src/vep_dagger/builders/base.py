@@ -16,15 +16,30 @@ from vep_dagger.dsl import Image
 Say: TypeAlias = Callable[[str], None]
 """Takes one line about the progress of long work."""
 
+LayerState: TypeAlias = Literal["building", "built", "cached", "taken", "failed"]
+"""``taken``: from where finished layers are kept (``--keep``), or from a registry that has the whole image."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltLayer:
-    """One layer or step of a build: whether it was built, cached, or taken from elsewhere, and its seconds."""
+    """One layer or step of a build: whether it was built, cached, or taken from elsewhere, and its seconds.
+
+    While it is going on its state is ``building``, and ``seconds`` those so far.
+    """
 
     name: str
     key: str
-    state: Literal["built", "cached", "taken"]
+    state: LayerState
     seconds: float
+    size_bytes: int | None = None
+
+
+OnLayer: TypeAlias = Callable[[BuiltLayer], None]
+"""Hears of each layer when it begins and when it is done."""
+
+
+def ignore_layer(layer: BuiltLayer) -> None:
+    """For whoever does not want to hear of layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,15 @@ class BuiltImage:
     notes: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int | None = None
+    digest: str | None = None
+    """``sha256:…`` of the image's manifest where it has one: published, exported, or pulled; else of its
+    configuration."""
+    published: str | None = None
+    """``repository:tag@sha256:…`` if it was pushed to a registry."""
+    exported: str | None = None
+    """The archive that it was exported to."""
+    handle: object = field(default=None, compare=False, repr=False)
+    """The engine's own value, for the launcher of the same engine."""
 
     def translate(self, text: str) -> str:
         """``text`` with the image's paths replaced by those of this machine; see :func:`translate`."""
@@ -79,8 +103,9 @@ class Builder(Protocol):
         """Raise MachineError if this machine cannot build the image now: no engine, no space, an unwritable cache. An
         image that is there already needs neither. Builds nothing."""
 
-    async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
-        """Build the image, or find it built. All output goes to ``log`` as it comes; ``say`` hears of progress.
+    async def build(self, image: Image, log: Path, say: Say, on_layer: OnLayer = ignore_layer) -> BuiltImage:
+        """Build the image, or find it built. All output goes to ``log`` as it comes; ``say`` hears of progress,
+        ``on_layer`` of each layer.
 
         Raises BuildError (layer, step, exit code, last lines) or MachineError (engine, disk). Cancelling it leaves
         nothing half-made.

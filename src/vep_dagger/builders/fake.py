@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from vep_dagger.builders.base import BuiltImage, BuiltLayer, Say
+from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
 from vep_dagger.dsl import Image, key_of
 from vep_dagger.errors import BuildError, VepError
 
@@ -53,7 +53,7 @@ class FakeBuilder:
     async def ready(self, image: Image) -> None:
         """A fake is always ready."""
 
-    async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
+    async def build(self, image: Image, log: Path, say: Say, on_layer: OnLayer = ignore_layer) -> BuiltImage:
         """Do what the script says of the image."""
         self.refuse(image)
         happens = self._script.get(image.tag, FakeBuild())

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from vep_dagger.builders.base import Builder
+from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.engines import Engines
 from vep_dagger.errors import UsageError, did_you_mean
 
-NAMES = ("venv",)
+NAMES = ("venv", "dagger", "docker", "registry")
 
 
-def find_builder(name: str) -> Builder:
-    """The builder of that name. Raises UsageError."""
-    if name == "venv":
-        from vep_dagger.builders.venv import VenvBuilder
+def find_builder(name: str, settings: BuildSettings | None = None, engines: Engines | None = None) -> Builder:
+    """The builder of that name, on engines that are open: without them it can refuse, and not build. Raises
+    UsageError.
+    """
+    settings, engines = settings or BuildSettings(), engines or Engines()
+    match name:
+        case "venv":
+            from vep_dagger.builders.venv import VenvBuilder
 
-        return VenvBuilder()
+            return VenvBuilder()
+        case "dagger":
+            from vep_dagger.builders.dagger import DaggerBuilder
+
+            return DaggerBuilder(settings, engines.dagger)
+        case "docker":
+            from vep_dagger.builders.docker import DockerBuilder
+
+            return DockerBuilder(settings, engines.docker)
+        case "registry":
+            from vep_dagger.builders.published import RegistryBuilder
+
+            return RegistryBuilder(settings, engines.docker)
     raise UsageError(f"there is no builder {name!r}", where="--builder", hint=did_you_mean(name, NAMES))

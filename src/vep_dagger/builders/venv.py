@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from vep_dagger.builders.base import BuiltImage, BuiltLayer, Say
+from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
 from vep_dagger.builders.cache import Places, cache_root, touch
 from vep_dagger.builders.commands import Commands
 from vep_dagger.builders.failures import no_space
@@ -77,7 +77,7 @@ class VenvBuilder:
             lock.release()
         self._held.clear()
 
-    async def build(self, image: Image, log: Path, say: Say) -> BuiltImage:
+    async def build(self, image: Image, log: Path, say: Say, on_layer: OnLayer = ignore_layer) -> BuiltImage:
         """The environment of ``image``: found, or built once however many processes ask for it at the same time.
 
         Raises BuildError (what cannot be lowered, or the step that failed with its last lines) and MachineError (no

@@ -50,11 +50,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A chain of steps with the checks and library directories that its author declared."""
+    """A chain of steps, with the checks and the directories of libraries and programs that its author declared."""
 
     steps: tuple[Step, ...] = ()
     checks: tuple[Check, ...] = ()
     libraries: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
     def _then(self, step: Step) -> Build:
         return replace(self, steps=(*self.steps, step))
@@ -128,6 +129,12 @@ class Build:
         """Declare a directory of shared libraries that the finished image's loader must search."""
         return replace(self, libraries=(*self.libraries, _absolute(path)))
 
+    def program(self, path: str) -> Build:
+        """Declare a directory of programs that goes in front of PATH, for whoever uses the result. Several layers can
+        do so, where an exported PATH would replace the others'.
+        """
+        return replace(self, programs=(*self.programs, _absolute(path)))
+
     def check(self, name: str, *argv: str, expect: str | None = None) -> Build:
         """Declare a proof about the finished image."""
         return replace(self, checks=(*self.checks, Check(name, argv, expect)))
@@ -152,7 +159,8 @@ class Build:
         nothing.
         """
         steps = [form for step in self.steps if (form := step.canonical()) is not None]
-        return {"steps": steps, "libraries": self.libraries}
+        form: dict[str, Canonical] = {"steps": steps, "libraries": self.libraries}
+        return form | {"programs": self.programs} if self.programs else form
 
 
 def _absolute(path: str) -> str:

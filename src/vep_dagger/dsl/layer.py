@@ -64,6 +64,25 @@ class Layer:
         """Whether it is a whole root file system."""
         return self.prefix == ROOT
 
+    @property
+    def lineage(self) -> tuple[Layer, ...]:
+        """The base layers that it stands on, the lowest first, and itself if it is one: what their files, variables and
+        checks are in, it is in.
+        """
+        below = self.base.lineage if isinstance(self.base, Layer) else ()
+        return (*below, self) if self.is_base else below
+
+    @property
+    def visible(self) -> tuple[Layer, ...]:
+        """The layers whose prefixes, variables, libraries and programs the build sees: what it needs, and what that
+        needs, each once and after its own needs.
+        """
+        seen: dict[str, Layer] = {}
+        for need in self.needs:
+            for each in (*need.visible, need):
+                seen.setdefault(each.name, each)
+        return tuple(seen.values())
+
 
 @dataclass(frozen=True)
 class LayerDef(Generic[P]):

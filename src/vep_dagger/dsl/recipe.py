@@ -53,17 +53,30 @@ class Image:
         return key_of("image", self.canonical())
 
     @property
+    def parts(self) -> tuple[Build, ...]:
+        """The builds whose results are in the image: of its base and what that stands on, of the layers, its own."""
+        below = self.base.lineage if isinstance(self.base, Layer) else ()
+        return (*(layer.build for layer in below), *(layer.build for layer in self.layers), self.build)
+
+    @property
     def checks(self) -> tuple[Check, ...]:
-        """The checks of the layers, then the image's own."""
-        return tuple(check for layer in self.layers for check in layer.build.checks) + self.build.checks
+        """The checks of the base, of the layers, then the image's own."""
+        return tuple(check for part in self.parts for check in part.checks)
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables of whoever runs the image; the chain's win over the layers'."""
-        merged: dict[str, str] = {}
-        for layer in self.layers:
-            merged |= layer.build.exports
-        return merged | self.build.exports
+        """The variables of whoever runs the image: later parts win over earlier ones, the chain's over all."""
+        return {name: value for part in self.parts for name, value in part.exports.items()}
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The directories that the image's loader must search, each once."""
+        return tuple(dict.fromkeys(path for part in self.parts for path in part.libraries))
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The directories that go in front of PATH, each once, the image's own first."""
+        return tuple(dict.fromkeys(path for part in reversed(self.parts) for path in part.programs))
 
     @property
     def python_prefix(self) -> str | None:

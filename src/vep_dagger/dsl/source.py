@@ -18,13 +18,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class GitSource:
-    """A git tree at one full commit, with its submodules at the commits that the tree names. ``ref`` is the tag or
-    branch a person wrote, kept for reading and for the lock.
+    """A git tree at one full commit, without its ``.git``, and with its submodules at the commits that the tree names
+    unless ``submodules`` is false. ``ref`` is the tag or branch a person wrote, kept for reading and for the lock.
     """
 
     url: str
     commit: str | None
     ref: str | None = None
+    submodules: bool = True
 
     def __post_init__(self) -> None:
         if self.commit is not None and not _COMMIT.fullmatch(self.commit):
@@ -38,8 +39,10 @@ class GitSource:
         return self.commit is not None
 
     def canonical(self) -> Canonical:
-        """The commit alone decides the content; the address may be a mirror's."""
-        return {"git": self.commit} if self.commit else {"git-unresolved": [self.url, self.ref]}
+        """The commit alone decides the content, and whether submodules are in it; the address may be a mirror's."""
+        content: Canonical = self.commit if self.commit else [self.url, self.ref]
+        kind = "git" if self.commit else "git-unresolved"
+        return {kind: content} if self.submodules else {kind: content, "submodules": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class HttpSource:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A container image by digest (``sha256:…``). ``ref`` is the name with its tag, for reading and for the lock."""
+    """A container image by digest (``sha256:…``). ``ref`` is the name with its tag, for reading and for the lock; or
+    ``oci-archive:PATH``, a file, whose digest is that of the image manifest in it.
+    """
 
     ref: str
     digest: str | None = None
@@ -111,9 +116,11 @@ PLAIN = PlainBase("plain")
 Source: TypeAlias = GitSource | HttpSource | ImageSource
 
 
-def git(url: str, commit: str | None, *, ref: str | None = None) -> GitSource:
-    """A git tree by full commit, or, unresolved, by a ``ref``."""
-    return GitSource(url, commit, ref)
+def git(url: str, commit: str | None, *, ref: str | None = None, submodules: bool = True) -> GitSource:
+    """A git tree by full commit, or, unresolved, by a ``ref``. ``submodules=False`` leaves theirs empty: for those that
+    the build does not use, or that are sources of their own.
+    """
+    return GitSource(url, commit, ref, submodules)
 
 
 def http(url: str, sha256: str | None, *, unpack: bool = False) -> HttpSource:

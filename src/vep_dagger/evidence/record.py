@@ -52,6 +52,7 @@ class LayerRecord(Part):
     key: str
     state: Literal["built", "cached", "taken", "failed"]
     seconds: float
+    size_bytes: int | None = Field(default=None, description="What it adds to the image, where the engine says.")
 
 
 class BuildRecord(RecordBase):
@@ -62,6 +63,9 @@ class BuildRecord(RecordBase):
     builder: str
     cached: bool = Field(description="Whether the whole image was there already.")
     location: str | None = Field(description="Where it is: a directory, or an image reference with its digest.")
+    digest: str | None = Field(default=None, description="``sha256:…`` of the image, of a container builder.")
+    published: str | None = Field(default=None, description="``repository:tag@sha256:…`` if it was pushed.")
+    exported: str | None = Field(default=None, description="The archive that it was exported to.")
     layers: list[LayerRecord]
     notes: list[str] = Field(
         default_factory=list, description="What people should know: which torch was taken, for instance."
@@ -98,6 +102,11 @@ class ServerFacts(Part):
     phases: list[PhaseSpan] = Field(default_factory=list)
     ready_seconds: float | None = Field(
         default=None, description="From the process' start to ``/health`` answering 200."
+    )
+    warm: bool | None = Field(
+        default=None,
+        description="Whether what an earlier start of the same deployment compiled was there; null where nothing is "
+        "kept between starts.",
     )
     version: str | None = Field(default=None, description="What ``/version`` answered.")
     peak_memory_bytes: int | None = Field(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vep_dagger.builders.base import Builder, BuiltImage
+from collections.abc import Iterable
+
+from vep_dagger.builders.base import Builder, BuiltImage, BuiltLayer
 from vep_dagger.dsl import short
 from vep_dagger.errors import BuildError
 from vep_dagger.evidence import BuildRecord, RunDirectory, Witness
@@ -29,10 +31,17 @@ async def run_build(
     def say(text: str) -> None:
         emit(Event("job-progress", text, job.id))
 
+    layers: dict[str, BuiltLayer] = {}
+
+    def on_layer(layer: BuiltLayer) -> None:
+        layers[layer.name] = layer
+        text = f"{layer.name} {layer.state}"
+        emit(Event("layer", text, job.id, None, layer.seconds, None, layer.name, layer.state))
+
     try:
-        built = await builder.build(job.image, log, say)
+        built = await builder.build(job.image, log, say, on_layer)
     except BuildError as error:
-        record = _failed(job, builder, watch, run.relative(log), error)
+        record = _failed(job, builder, watch, run.relative(log), error, _records(layers.values()))
         run.write(record)
         emit(Event("job-finished", record.reason or "", job.id, record.verdict, record.seconds, record.log))
         return None
@@ -56,9 +65,10 @@ def _passed(job: Job, built: BuiltImage, watch: Stopwatch, log: str | None) -> B
         builder=built.builder,
         cached=built.cached,
         location=built.location,
-        layers=[
-            LayerRecord(name=part.name, key=part.key, state=part.state, seconds=part.seconds) for part in built.layers
-        ],
+        digest=built.digest,
+        published=built.published,
+        exported=built.exported,
+        layers=_records(built.layers),
         notes=list(built.notes),
         packages=dict(built.packages),
         size_bytes=built.size_bytes,
@@ -66,7 +76,9 @@ def _passed(job: Job, built: BuiltImage, watch: Stopwatch, log: str | None) -> B
     )
 
 
-def _failed(job: Job, builder: Builder, watch: Stopwatch, log: str, error: BuildError) -> BuildRecord:
+def _failed(
+    job: Job, builder: Builder, watch: Stopwatch, log: str, error: BuildError, layers: list[LayerRecord]
+) -> BuildRecord:
     return BuildRecord(
         job=job.id,
         key=job.key,
@@ -79,6 +91,16 @@ def _failed(job: Job, builder: Builder, watch: Stopwatch, log: str, error: Build
         builder=builder.name,
         cached=False,
         location=None,
-        layers=[],
+        layers=layers,
         log=log,
     )
+
+
+def _records(layers: Iterable[BuiltLayer]) -> list[LayerRecord]:
+    return [
+        LayerRecord(
+            name=layer.name, key=layer.key, state=layer.state, seconds=layer.seconds, size_bytes=layer.size_bytes
+        )
+        for layer in layers
+        if layer.state != "building"
+    ]

@@ -12,6 +12,7 @@ EventKind: TypeAlias = Literal[
     "job-kept",
     "job-started",
     "job-progress",
+    "layer",
     "job-finished",
     "job-skipped",
     "note",
@@ -30,9 +31,13 @@ class Event:
     verdict: str | None = None
     """Of a finished, kept or skipped job."""
     seconds: float | None = None
-    """How long a finished job took."""
+    """How long a finished job or layer took; a layer that is being built, so far."""
     file: str | None = None
     """A file of the run directory that says more (relative path)."""
+    layer: str | None = None
+    """Of kind ``layer``: its name, in the build ``job``."""
+    state: str | None = None
+    """Of kind ``layer``: ``building``, ``built``, ``cached``, ``taken`` or ``failed``."""
 
     def data(self) -> dict[str, object]:
         """The event without its empty fields."""

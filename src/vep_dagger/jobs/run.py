@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -52,6 +52,18 @@ class Run:
             except (LaunchError, UsageError) as error:
                 raise UsageError(error.what, where=error.where or f"cell {deployment.slug}", hint=error.hint) from None
 
+    @classmethod
+    def left(cls, plan: Plan, stage: Stage, kept: Mapping[str, AnyRecord]) -> bool:
+        """Whether anything of the plan is left to do, up to a stage."""
+        for job in plan.jobs:
+            if job.kind == "build" and stage == "build" and job.id not in kept:
+                return True
+            if job.kind == "smoke" and stage != "build":
+                benches = cls._benches(plan, stage, job)
+                if cls._is_left(job, benches, kept):
+                    return True
+        return False
+
     async def carry_out(self) -> None:
         """Run the jobs that are left. A MachineError ends the run; what was finished stays."""
         builds = {job.id: job for job in self.plan.jobs if job.kind == "build"}
@@ -84,12 +96,11 @@ class Run:
 
     def _serving_task(self, smoke: Job) -> Task | None:
         """The task of a deployment, or None when nothing of it is left."""
-        benches = self._benches_of(smoke)
-        earlier = self.kept.get(smoke.id)
+        benches = self._benches(self.plan, self.stage, smoke)
         left = [job for job in benches if job.id not in self.kept]
         for job in (smoke, *benches):
             self._tell_kept(job.id)
-        if earlier is not None and (earlier.verdict != "passed" or not left):
+        if not self._is_left(smoke, benches, self.kept):
             return None
 
         async def serve() -> bool:
@@ -99,10 +110,17 @@ class Run:
             smoke.id, self._lane("gpu", smoke.image), serve, self._skipper(smoke, *left), needs=(build_id(smoke.image),)
         )
 
-    def _benches_of(self, smoke: Job) -> list[Job]:
-        if self.stage != "bench":
+    @staticmethod
+    def _benches(plan: Plan, stage: Stage, smoke: Job) -> list[Job]:
+        if stage != "bench":
             return []
-        return [job for job in self.plan.jobs_of_deployment(smoke) if job.kind == "bench"]
+        return [job for job in plan.jobs_of_deployment(smoke) if job.kind == "bench"]
+
+    @staticmethod
+    def _is_left(smoke: Job, benches: Sequence[Job], kept: Mapping[str, AnyRecord]) -> bool:
+        """Whether the server has to be started: to be proven, or, proven before, for a workload that is left."""
+        earlier = kept.get(smoke.id)
+        return earlier is None or (earlier.verdict == "passed" and any(job.id not in kept for job in benches))
 
     def _lane(self, lane: str, image: Image) -> str:
         return "machine" if image.device == "cpu" else lane

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.compat import Compat
@@ -65,6 +66,7 @@ class Serving:
         self._start: Start | None = None
         self._command: tuple[str, ...] = ()
         self._answers: list[Answer] = []
+        self._warm: bool | None = None
         self._version: str | None = None
         self._memory: int | None = None
         self._failure: JobFailed | None = None
@@ -76,7 +78,7 @@ class Serving:
         try:
             async with self._around.launcher.start(self._image, self._spec()) as server:
                 self._start = Start(self._around.compat.phases(self._deployment.image.release))
-                self._command = tuple(server.command)
+                self._command, self._warm = tuple(server.command), server.warm
                 try:
                     await self._prove(server)
                 except JobFailed as failure:
@@ -119,6 +121,10 @@ class Serving:
             log=self._log_path,
             host=serve.host,
             port=serve.port,
+            mounts=(Path(self._model),) if deployment.model.digest is not None else (),
+            shared=self._around.run.path.resolve(),
+            gpus=deployment.image.device == "cuda",
+            key=deployment.key,
         )
 
     def _model_path(self) -> str:
@@ -138,6 +144,7 @@ class Serving:
             )
         check_lines(self._watch, self._log)
         self._memory = server.memory_bytes()
+        await server.settled()
 
     def _finish_smoke(self) -> None:
         self._seconds = self._stopwatch.seconds
@@ -165,6 +172,7 @@ class Serving:
                 command=list(self._command),
                 phases=self._start.spans() if self._start and self._start.ready_seconds else [],
                 ready_seconds=self._start.ready_seconds if self._start else None,
+                warm=self._warm,
                 version=self._version,
                 peak_memory_bytes=self._memory,
                 stop=stop,

@@ -31,6 +31,15 @@ class ServerSpec:
     host: str = "127.0.0.1"
     port: int | None = None
     """None for a free one."""
+    mounts: tuple[Path, ...] = ()
+    """Directories of this machine that server and clients see under the same paths, and may not write: a model."""
+    shared: Path | None = None
+    """The directory that server and clients may write, ``directory`` in it: the run's. What they write there is here
+    when they have ended, and soon after it was written."""
+    gpus: bool = False
+    """Whether it is to get the machine's GPUs."""
+    key: str = ""
+    """The deployment's: what an earlier start of it has compiled is what this one needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,14 @@ class Server(Protocol):
 
     def memory_bytes(self) -> int | None:
         """What the server's processes hold now, or None where that cannot be known."""
+
+    @property
+    def warm(self) -> bool | None:
+        """Whether an earlier start of the same deployment has left what it compiled where this one finds it; None where
+        nothing is kept between starts."""
+
+    async def settled(self) -> None:
+        """To be called once the server is healthy: from now on a start of the same deployment counts as warm."""
 
     async def stop(self, grace_s: float) -> Stopped:
         """End it: ask, and after ``grace_s`` force. Nothing of it is alive afterwards. Safe to call twice."""

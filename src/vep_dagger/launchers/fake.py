@@ -163,6 +163,14 @@ class FakeServer:
         """A gigabyte, while it lives."""
         return None if self._code is not None else 1 << 30
 
+    @property
+    def warm(self) -> bool | None:
+        """Nothing is kept between starts."""
+        return None
+
+    async def settled(self) -> None:
+        """Nothing to note."""
+
     async def stop(self, grace_s: float) -> Stopped:
         """End it, as the script has it."""
         with anyio.CancelScope(shield=True):

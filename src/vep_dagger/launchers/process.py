@@ -59,6 +59,14 @@ class ProcessServer:
         """What its processes hold: PSS where it can be read, else RSS; None when it has ended."""
         return self.guarded.memory_bytes()
 
+    @property
+    def warm(self) -> bool | None:
+        """Nothing is kept between starts."""
+        return None
+
+    async def settled(self) -> None:
+        """Nothing to note."""
+
     async def stop(self, grace_s: float) -> Stopped:
         """SIGTERM to the main process, and after ``grace_s`` SIGKILL to all. Cannot be cancelled. Raises LaunchError if
         that is not enough."""

@@ -17,8 +17,6 @@ from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
 from vep_dagger.plan.job import Job, jobs_of
 
-MIRRORS_UNUSED = "[mirrors] has no effect yet: no builder of this version fetches sources of layers"
-
 
 class PlannedCell(NamedTuple):
     """A cell with the server that it needs, or with the reason why it cannot be."""
@@ -144,7 +142,7 @@ class Plan:
     def all_warnings(self) -> list[str]:
         """What people should know of any cell, once."""
         of_cells = {text: None for deployment in self.deployments for text in self._warnings_of(deployment)}
-        return [*of_cells, *([MIRRORS_UNUSED] if self.matrix.file.mirrors else [])]
+        return list(of_cells)
 
     def _warnings_of(self, deployment: Deployment) -> list[str]:
         of_release = self.warnings.get(deployment.image.release)

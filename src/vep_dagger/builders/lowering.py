@@ -1,0 +1,275 @@
+"""What every container engine makes of an image, written down before any engine is asked: stages of plain operations.
+
+A layer is a stage: it starts from its base, sees the prefixes of what it needs, carries out its operations, and leaves
+its prefix. The image is two stages more: ``environment`` (the chain of steps on the run-time base) and ``image`` (the
+prefixes merged into that, the loader's configuration, the variables). Engines turn stages into their own form and add
+nothing that decides content, so that the same image comes out of each.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from vep_dagger.dsl import JOBS, Build, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
+from vep_dagger.dsl.step import CacheMount, Copy, Env, Install, MakePython, Mount, Run, Secret, Workdir, Write
+
+ENVIRONMENT = "environment"
+IMAGE = "image"
+
+MANIFEST = "/opt/vep/manifest.json"
+"""Where every image says what it holds."""
+
+LOADER = "/etc/ld.so.conf.d/00-vep.conf"
+"""Library directories, for the loader: found however a program is started, with any LD_LIBRARY_PATH."""
+
+TOOLS = "/run/vep/tools"
+"""Where steps of Python find ``uv`` and ``install.py``; mounted, never content."""
+
+JOBS_VARIABLE = "VEP_JOBS"
+"""What stands for :data:`vep_dagger.dsl.JOBS` in a container: a variable that is set when the command runs, so that it
+is not content."""
+
+
+SURROUNDINGS = "/run/vep/env"
+"""A file that commands find while something is built: proxies, package indexes, the number of jobs, where the
+certificates are. Mounted as a secret, so that it is neither content nor part of an engine's cache key."""
+
+CERTIFICATES = "/run/vep/ca.pem"
+"""The host's bundle of certificates, mounted in the same way."""
+
+SHELL = (
+    "/bin/sh",
+    "-ec",
+    f"if [ -e {SURROUNDINGS} ]; then . {SURROUNDINGS}; fi; "
+    f': "${{{JOBS_VARIABLE}:=$(nproc)}}"; export {JOBS_VARIABLE}; eval "$0"',
+)
+"""What every command of a build is run by: its text is the next argument (``SHELL + (text,)``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """A command: ``text`` for ``/bin/sh -c``. ``env`` are the variables set so far by steps (in order of their names).
+
+    ``caches`` are pairs of name and path, ``secrets`` names of variables. ``tools`` says that it uses :data:`TOOLS`.
+    """
+
+    text: str
+    env: tuple[tuple[str, str], ...] = ()
+    workdir: str | None = None
+    caches: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    tools: bool = False
+    step: Step | None = None
+    """What it was made of, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A text file, with its mode, of the user and group 0."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+    step: Step | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A source's content below ``path``; with ``kept=False`` (a mount) it is there, and writable, for the rest of the
+    stage, and gone from what the stage leaves.
+    """
+
+    source: Source
+    path: str
+    kept: bool
+    step: Step | None = None
+
+
+Operation: TypeAlias = Exec | File | Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A prefix of another stage, put at the same place."""
+
+    stage: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: ``base`` is another stage's name or an image; ``prefix`` is what is kept of it, ``/`` for all."""
+
+    name: str
+    key: str
+    """Of what it leaves; see :func:`lower` for the plain base's part in it."""
+    base: str | ImageSource
+    taken: tuple[Taken, ...]
+    operations: tuple[Operation, ...]
+    env: tuple[tuple[str, str], ...]
+    """Variables from the start: what the base and the needed layers export."""
+    programs: tuple[str, ...]
+    """Directories to put in front of the base's PATH."""
+    prefix: str
+    layer: Layer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """An image as stages, each after those that it names; the last two are ``environment`` and ``image``."""
+
+    image: Image
+    key: str
+    """Of the image as it is built on this plain base; the image's own key where there is none."""
+    stages: tuple[Stage, ...]
+    env: tuple[tuple[str, str], ...]
+    """The variables of whoever runs the image."""
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def layers(self) -> tuple[Stage, ...]:
+        """The stages that are layers."""
+        return tuple(stage for stage in self.stages if stage.layer is not None)
+
+
+def lower(image: Image, plain: str) -> Lowered:
+    """The stages of ``image``. ``plain`` is what stands for the plain base, by digest: it enters the keys of all that
+    is built on it, since what is compiled there depends on it.
+    """
+    stages: dict[str, Stage] = {}
+    below = image.base.lineage if isinstance(image.base, Layer) else ()
+    for layer in (*below, *image.layers):
+        _add(layer, plain, stages)
+    base = image.base.name if isinstance(image.base, Layer) else image.base
+    inherited = {name: value for layer in below for name, value in layer.build.exports.items()}
+    chain_programs = tuple(dict.fromkeys(path for layer in reversed(below) for path in layer.build.programs))
+    key = _settled(image.key, _is_plain(image), plain)
+    environment = Stage(
+        ENVIRONMENT, key_of("environment", {"image": key}), base, (), _operations(image.build, dict(inherited)),
+        _pairs(inherited), chain_programs, "/",
+    )  # fmt: skip
+    final = Stage(
+        IMAGE,
+        key,
+        ENVIRONMENT,
+        tuple(Taken(layer.name, layer.prefix) for layer in image.layers),
+        _loader(image.libraries),
+        _pairs(image.env),
+        tuple(path for path in image.programs if path not in chain_programs),
+        "/",
+    )
+    return Lowered(image, key, (*stages.values(), environment, final), _pairs(image.env))
+
+
+def _add(layer: Layer, plain: str, stages: dict[str, Stage]) -> None:
+    if layer.name in stages:
+        return
+    below = layer.base.lineage if isinstance(layer.base, Layer) else ()
+    for each in (*below, *layer.visible):
+        _add(each, plain, stages)
+    seen = (*below, *layer.visible)
+    env = {name: value for each in seen for name, value in each.build.exports.items()}
+    # The base's directories are on the PATH of its own stage already only if it is one of ours.
+    programs = tuple(dict.fromkeys(path for each in reversed(seen) for path in each.build.programs))
+    libraries = tuple(dict.fromkeys(path for each in seen for path in each.build.libraries))
+    stages[layer.name] = Stage(
+        name=layer.name,
+        key=_settled(layer.key, _is_plain(layer), plain),
+        base=layer.base.name if isinstance(layer.base, Layer) else layer.base,
+        taken=tuple(Taken(each.name, each.prefix) for each in layer.visible),
+        operations=(*_loader(libraries), *_operations(layer.build, dict(env))),
+        env=_pairs(env),
+        programs=programs,
+        prefix=layer.prefix,
+        layer=layer,
+    )
+
+
+def _is_plain(part: Layer | Image) -> bool:
+    """Whether anything of it is built on the plain base."""
+    parts = [part.base, *(part.layers if isinstance(part, Image) else part.needs)]
+    return any(isinstance(each, PlainBase) or (isinstance(each, Layer) and _is_plain(each)) for each in parts)
+
+
+def _settled(key: str, is_plain: bool, plain: str) -> str:
+    return key_of("on-plain", {"key": key, "plain": plain}) if is_plain else key
+
+
+def _pairs(variables: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(variables.items()))
+
+
+def _loader(libraries: Sequence[str]) -> tuple[Operation, ...]:
+    if not libraries:
+        return ()
+    return (File(LOADER, "".join(f"{path}\n" for path in libraries)), Exec("ldconfig"))
+
+
+def _operations(build: Build, env: dict[str, str]) -> tuple[Operation, ...]:
+    """The steps in order, each with the variables, directory, caches and secrets that it has by then."""
+    done: list[Operation] = []
+    now = Exec("")
+    varying: dict[str, str] = {}
+    for step in build.steps:
+        match step:
+            case Run():
+                done.append(replace(now, text=command(step.argv, varying), env=_pairs(env), step=step))
+            case MakePython() | Install():
+                done.append(replace(now, text=command(python_command(step)), env=_pairs(env), tools=True, step=step))
+            case Write():
+                done.append(File(step.path, step.text, step.mode, step))
+            case Copy():
+                done.append(Tree(step.source, step.path, kept=True, step=step))
+            case Mount():
+                done.append(Tree(step.source, step.path, kept=False, step=step))
+            case Env():
+                for name, value in step.variables:
+                    (varying if JOBS in value else env)[name] = value
+                    (env if JOBS in value else varying).pop(name, None)
+            case Workdir():
+                now = replace(now, workdir=step.path)
+            case CacheMount():
+                now = replace(now, caches=(*now.caches, (step.name, step.path)))
+            case Secret():
+                now = replace(now, secrets=(*now.secrets, step.name))
+    return tuple(done)
+
+
+def command(argv: Iterable[str], varying: dict[str, str] | None = None) -> str:
+    """An argument list as one line for a shell; :data:`~vep_dagger.dsl.JOBS` becomes :data:`JOBS_VARIABLE`.
+
+    ``varying`` are variables whose values hold it: they are set for this command alone.
+
+    >>> command(["make", "-C", "/a b", f"-j{JOBS}"], {"MAX_JOBS": JOBS})
+    'MAX_JOBS="${VEP_JOBS}" make -C \\'/a b\\' -j"${VEP_JOBS}"'
+    """
+    words = [f"{name}={_quoted(value)}" for name, value in sorted((varying or {}).items())]
+    return " ".join([*words, *map(_quoted, argv)])
+
+
+def _quoted(word: str) -> str:
+    if not word:
+        return "''"
+    parts = [shlex.quote(part) if part else "" for part in word.split(JOBS)]
+    return f'"${{{JOBS_VARIABLE}}}"'.join(parts)
+
+
+def python_command(step: MakePython | Install) -> tuple[str, ...]:
+    """How a step of Python is carried out in a container: by ``uv`` and ``install.py`` of :data:`TOOLS`."""
+    if isinstance(step, MakePython):
+        # An interpreter of the image: one that uv downloads would be content that nobody has pinned.
+        interpreter = step.version if not step.version[:1].isdigit() else f"=={step.version}.*"
+        return (f"{TOOLS}/uv", "venv", "--no-project", "--no-python-downloads", "--python", interpreter, step.prefix)
+    ways = [
+        {"requirements": way.requirements, "overrides": way.overrides, "indexes": way.indexes, "note": way.note}
+        for way in step.alternatives
+    ]
+    order = {"prefix": step.prefix, "excluded": step.excluded, "before": step.before, "ways": ways}
+    return (f"{step.prefix}/bin/python", f"{TOOLS}/install.py", json.dumps(order, separators=(",", ":")))
