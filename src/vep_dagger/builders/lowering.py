@@ -152,7 +152,7 @@ def lower(image: Image, plain: str) -> Lowered:
     chain_programs = tuple(dict.fromkeys(path for layer in reversed(below) for path in layer.build.programs))
     key = _settled(image.key, _is_plain(image), plain)
     environment = Stage(
-        ENVIRONMENT, key_of("environment", {"image": key}), base, (), _operations(image.build, dict(inherited)),
+        ENVIRONMENT, _environment_key(image, plain), base, (), _operations(image.build, dict(inherited)),
         _pairs(inherited), chain_programs, "/",
     )  # fmt: skip
     final = Stage(
@@ -190,6 +190,18 @@ def _add(layer: Layer, plain: str, stages: dict[str, Stage]) -> None:
         prefix=layer.prefix,
         layer=layer,
     )
+
+
+def _environment_key(image: Image, plain: str) -> str:
+    """Of base and chain alone, so that images which differ in layers share it."""
+    base = image.base
+    form = {
+        "base": base.key if isinstance(base, Layer) else base.canonical(),
+        "platform": image.platform,
+        "build": image.build.canonical(),
+    }
+    is_plain = isinstance(base, PlainBase) or (isinstance(base, Layer) and _is_plain(base))
+    return _settled(key_of("environment", form), is_plain, plain)
 
 
 def _is_plain(part: Layer | Image) -> bool:
