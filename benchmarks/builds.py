@@ -3,8 +3,8 @@ Containerfile, and on Docker with one linear Dockerfile a cell as people write i
 
 Each way is measured from nothing (every pin has a number of this run in it, so that no engine knows any of it), again
 with nothing to do, and after a change of the first pin. Real compilers; each layer takes some seconds.
-``python -m benchmarks.builds [--network host] [--cells N]``, on a machine with Docker; the Dagger part where an engine can be
-reached. ``VEP_PLAIN_BASE`` names the base.
+``python -m benchmarks.builds [--network host] [--skip-dagger]``, on a machine with Docker; the Dagger part needs an
+engine. ``VEP_PLAIN_BASE`` names the base.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         axes = {letter: [f"1.{number}", f"2.{number}"] for letter in AXES[: given.axes]}
-        pins = {letter: f"1.{number}" for letter in NEEDS}
+        pins = dict.fromkeys(NEEDS, f"1.{number}")
         changed = pins | {"a": f"2.{number}"}
         ways = Ways(folder, base, given.network, axes)
         (folder / "matrix.toml").write_text(matrix_text(folder, pins, axes), encoding="utf-8")
