@@ -55,6 +55,15 @@ class LayerRecord(Part):
     size_bytes: int | None = Field(default=None, description="What it adds to the image, where the engine says.")
 
 
+class FailedStep(Part):
+    """What of a build failed: the layer, the command, its exit code, and its last lines of output, cleaned."""
+
+    layer: str | None = None
+    command: str | None = None
+    code: int | None = None
+    output: list[str] = Field(default_factory=list)
+
+
 class BuildRecord(RecordBase):
     """An image was built, or found."""
 
@@ -67,6 +76,7 @@ class BuildRecord(RecordBase):
     published: str | None = Field(default=None, description="``repository:tag@sha256:…`` if it was pushed.")
     exported: str | None = Field(default=None, description="The archive that it was exported to.")
     layers: list[LayerRecord]
+    failed_step: FailedStep | None = Field(default=None, description="Of a build that did not pass because of one.")
     notes: list[str] = Field(
         default_factory=list, description="What people should know: which torch was taken, for instance."
     )

@@ -8,7 +8,7 @@ from vep_dagger.builders.base import Builder, BuiltImage, BuiltLayer
 from vep_dagger.dsl import short
 from vep_dagger.errors import BuildError
 from vep_dagger.evidence import BuildRecord, RunDirectory, Witness
-from vep_dagger.evidence.record import LayerRecord
+from vep_dagger.evidence.record import FailedStep, LayerRecord
 from vep_dagger.evidence.rundir import writing
 from vep_dagger.jobs.clock import Stopwatch
 from vep_dagger.jobs.events import Emit, Event
@@ -92,8 +92,16 @@ def _failed(
         cached=False,
         location=None,
         layers=layers,
+        failed_step=_step(error),
         log=log,
     )
+
+
+def _step(error: BuildError) -> FailedStep | None:
+    """The step that failed, if one did: an image that cannot be lowered or pulled has none."""
+    if error.layer is None and error.command is None and not error.output:
+        return None
+    return FailedStep(layer=error.layer, command=error.command, code=error.code, output=list(error.output))
 
 
 def _records(layers: Iterable[BuiltLayer]) -> list[LayerRecord]:
