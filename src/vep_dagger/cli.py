@@ -3,8 +3,6 @@ quick."""
 
 from __future__ import annotations
 
-import errno
-import io
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vep_dagger import __version__
-from vep_dagger.errors import MachineError, VepError
+from vep_dagger.console.ending import ended, heed_signals
+from vep_dagger.errors import MachineError
 
 if TYPE_CHECKING:
     from vep_dagger.jobs.run import Stage
@@ -24,8 +23,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MATRIX = click.argument("matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What a disk may answer to any write: never a fault of ours."""
 ONLY = click.option(
     "-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice."
 )
@@ -197,28 +194,8 @@ def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool
 
 
 def main() -> None:
-    """The console script: errors as text, exit codes as the design has them."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal or a pipe that cannot show a character gets another one for it, not a traceback.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    try:
-        vep(prog_name="vep", standalone_mode=False)
-    except VepError as error:
-        click.echo(error.render(), err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in REFUSALS:
-            raise
-        hint = "free some space or make it writable; what is written stays valid, and --resume goes on from it"
-        click.echo(MachineError(f"{error.strerror}", where=error.filename, hint=hint).render(), err=True)
-        sys.exit(MachineError.exit_code)
+    """The console script."""
+    ended(lambda: vep(prog_name="vep", standalone_mode=False))
 
 
 def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
@@ -256,17 +233,12 @@ def _command(stage: Stage) -> str:
 
 
 def _carry_out(options: Options, begun: Callable[[str], None], *, as_json: bool) -> Outcome:
-    import signal
-
     import anyio
 
     from vep_dagger.console.choose import shown
     from vep_dagger.workflow import run as run_workflow
 
-    # Slurm and CI runners end jobs with SIGTERM; servers are stopped for it as for Ctrl-C.
-    # A script's shell starts background jobs with Ctrl-C ignored, and then nothing would listen for either.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    heed_signals()
     with shown(sys.stdout, begun, as_json=as_json) as emit:
         return anyio.run(run_workflow, options, emit)
 
