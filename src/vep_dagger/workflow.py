@@ -152,13 +152,14 @@ def refuse_early(plan: Plan, options: Options) -> None:
         reasons = "; ".join(sorted({cell.impossible for cell in plan.cells if cell.impossible}))
         raise VepError(f"no cell of the matrix can be run: {reasons}", where=str(options.matrix))
     settings = options.settings(plan.matrix.file.mirrors)
+    builder, launcher = find_builder(options.builder, settings), find_launcher(options.place, settings)
     if options.place != OF_BUILDER.get(options.builder, options.place):
         raise UsageError(
             f"the launcher {options.place} cannot run what the builder {options.builder} builds",
             where="--launcher",
             hint=f"leave it out: {OF_BUILDER[options.builder]} is taken then",
         )
-    Run.refuse(plan, options.stage, find_builder(options.builder, settings), find_launcher(options.place, settings))
+    Run.refuse(plan, options.stage, builder, launcher)
 
 
 def open_run(plan: Plan, options: Options) -> RunDirectory:
