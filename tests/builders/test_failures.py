@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vep_dagger.builders.failures import unavailable
+from vep_dagger.builders.uv_words import unavailable
 
 MISSING = "Because there is no version of app==2 and you require app==2"
 

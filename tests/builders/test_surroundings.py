@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vep_dagger.builders.interpreter import choose, running, specifier
-from vep_dagger.builders.surroundings import for_commands, for_uv, pip_settings, with_links
+from vep_dagger.builders.surroundings import for_commands, for_uv, pip_settings
+from vep_dagger.builders.uv_words import with_links
 
 
 @pytest.fixture

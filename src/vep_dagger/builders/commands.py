@@ -13,14 +13,11 @@ from pathlib import Path
 from vep_dagger.builders.base import Say, translate
 from vep_dagger.builders.cache import Places
 from vep_dagger.builders.failures import no_space, out_of_space
-from vep_dagger.builders.surroundings import for_commands, for_uv, with_links
+from vep_dagger.builders.surroundings import for_commands, for_uv
+from vep_dagger.builders.uv_words import PLAIN_OUTPUT, QUESTION_TIMEOUT_S, QUICK, with_links
 from vep_dagger.errors import BuildError, LaunchError
 from vep_dagger.processes.run import run_logged
 
-QUESTION_TIMEOUT_S = 120
-"""For a question to uv: an index that does not answer must not hold up the next way."""
-
-_QUICK = {"UV_HTTP_TIMEOUT": "15", "UV_HTTP_CONNECT_TIMEOUT": "5", "UV_HTTP_RETRIES": "1"}
 _PROGRESS = re.compile(r"(Resolved|Prepared|Installed|Built) \d")
 
 
@@ -58,7 +55,7 @@ class Commands:
 
     async def ask_uv(self, *command: str, links: Sequence[str] = ()) -> tuple[int, list[str]]:
         """Ask uv something, without much patience. Raises BuildError if it does not answer at all."""
-        env = self._for_uv(links) | _QUICK
+        env = self._for_uv(links) | QUICK
         return await self._run([str(self.uv), *command], env, Path("/"), QUESTION_TIMEOUT_S)
 
     def write_log(self, text: str) -> None:
@@ -69,7 +66,7 @@ class Commands:
 
     def _for_uv(self, links: Sequence[str]) -> dict[str, str]:
         env = for_uv(self.environ) | self._translated()
-        env |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+        env |= PLAIN_OUTPUT
         if links:
             env["UV_FIND_LINKS"] = with_links(env.get("UV_FIND_LINKS", ""), links)
         return env | self.secrets

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import signal
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from vep_dagger.builders.cache import VARIABLE
+from vep_dagger.builders.lowering import Exec, Operation, Stage
+from vep_dagger.builders.uv_words import NO_SOLUTION, UNREACHABLE
+from vep_dagger.dsl import Check, Image
+from vep_dagger.dsl.step import Install, Run
 from vep_dagger.errors import BuildError, MachineError, VepError
 
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
-_UNREACHABLE = re.compile(
-    r"error sending request|Request failed after|Failed to fetch|Failed to read `--find-links` URL|dns error|timed out"
-)
-_NO_SOLUTION = re.compile(r"No solution found")
 _TAIL_LINES = 12
-_REASON_LENGTH = 200
+_LONGEST_COMMAND = 200
 
 
 def out_of_space(lines: Sequence[str]) -> bool:
@@ -44,34 +47,104 @@ def failed(where: str, code: int, lines: Sequence[str], log: Path, hint: str | N
     return BuildError(f"{where}: {ended}:{last_lines(lines)}", where=str(log), hint=hint)
 
 
+def step_failed(
+    image: Image,
+    stage: Stage,
+    operation: Operation,
+    code: int,
+    output_lines: Sequence[str],
+    log: Path,
+    shell_hint: str | None = None,
+) -> BuildError | MachineError:
+    """An operation of a container's build that ended with ``code`` (negative: the signal; or 128 and the signal, as a
+    shell says it): the layer, the step as a person would type it, and the last lines.
+
+    ``shell_hint`` says how to get a shell where the step was. A MachineError where no package index answered.
+    """
+    step = operation.step
+    if isinstance(step, Check):
+        place, typed = f"check {step.name!r}", shlex.join(step.argv)
+    else:
+        place, typed = _place(stage), _typed(operation)
+    what = f"{image.tag}, {place}: `{textwrap.shorten(typed, _LONGEST_COMMAND, placeholder=' …')}`"
+    before = step.before if isinstance(step, Install) else None
+    if isinstance(step, Install) and UNREACHABLE.search("\n".join(output_lines)):
+        return _no_index(what, output_lines, log)
+    return BuildError(
+        f"{what} {_ended(code)}:{last_lines(output_lines)}",
+        where=str(log),
+        hint=_installation_hint(output_lines, before) or shell_hint,
+        layer=stage.name,
+        command=typed,
+        code=code,
+        output=tuple(output_lines),
+    )
+
+
+def base_missing(ref: str, said: str, *, where: str, tried: str | None = None) -> MachineError:
+    """A base image that an engine could not get, with what the engine ``said``; ``tried`` is the reference after
+    ``[mirrors]``, where that differs.
+    """
+    asked = f" (asked for as {tried}, as [mirrors] says)" if tried and tried != ref else ""
+    return MachineError(
+        f"the base image {ref} cannot be had{asked}: {said.strip() or 'the engine did not say why'}",
+        where=where,
+        hint="look whether the name and digest are right and the registry can be reached and lets you in; "
+        "[mirrors] in the matrix file names another registry, and oci-archive:PATH a file",
+    )
+
+
+def _place(stage: Stage) -> str:
+    return f"layer {stage.name!r}" if stage.layer is not None else f"stage {stage.name!r}"
+
+
+def _typed(operation: Operation) -> str:
+    """An operation as a person would type it."""
+    match operation.step:
+        case Run(argv):
+            return shlex.join(argv)
+        case None:
+            return operation.text if isinstance(operation, Exec) else f"write {operation.path}"
+        case Check(argv=argv):
+            return shlex.join(argv)
+        case step:
+            return step.describe()
+
+
+def _ended(code: int) -> str:
+    if 128 < code < 128 + 65:
+        code = 128 - code
+    if code >= 0:
+        return f"exited with {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
 def installation_failed(where: str, code: int, lines: Sequence[str], log: Path, before: str | None) -> VepError:
     """An installation that uv gave up: MachineError if no index was there to answer, BuildError otherwise."""
+    if UNREACHABLE.search("\n".join(lines)):
+        return _no_index(where, lines, log)
+    return failed(where, code, lines, log, _installation_hint(lines, before))
+
+
+def _no_index(what: str, lines: Sequence[str], log: Path) -> MachineError:
+    return MachineError(
+        f"{what}: the package index cannot be reached:{last_lines(lines)}",
+        where=str(log),
+        hint="check the network and HTTPS_PROXY, or name an index that can be reached in UV_DEFAULT_INDEX or in "
+        "pip's configuration",
+    )
+
+
+def _installation_hint(lines: Sequence[str], before: str | None) -> str | None:
     text = "\n".join(lines)
-    if _UNREACHABLE.search(text):
-        return MachineError(
-            f"{where}: the package index cannot be reached:{last_lines(lines)}",
-            where=str(log),
-            hint="check the network and HTTPS_PROXY, or name an index that can be reached in UV_DEFAULT_INDEX or in "
-            "pip's configuration",
-        )
-    hint = None
     if before and "upload" in text:
-        hint = "this index does not tell when packages were uploaded: leave the pin 'before' empty"
-    elif before and _NO_SOLUTION.search(text):
-        hint = f"releases after {before} are not seen, since the pin 'before' says so"
-    return failed(where, code, lines, log, hint)
-
-
-def unavailable(lines: Sequence[str]) -> str | None:
-    """Why uv could not resolve, in one line, if that is for want of packages or of an index that answers; else None."""
-    text = "\n".join(lines)
-    if not (_NO_SOLUTION.search(text) or _UNREACHABLE.search(text)):
-        return None
-    # The deepest cause names what is missing; the lines above it say in which undertaking.
-    causes = [line for line in lines if re.match(r"\s*(error|cause):|\s*(×|├─▶|╰─▶)", line)]
-    said = (causes or [line for line in lines if line.strip()])[-1].strip()
-    said = re.sub(r"^(error:|cause:|×|├─▶|╰─▶) *|, we can conclude that .*", "", said)
-    return said if len(said) <= _REASON_LENGTH else f"{said[: _REASON_LENGTH - 1]}…"
+        return "this index does not tell when packages were uploaded: leave the pin 'before' empty"
+    if before and NO_SOLUTION.search(text):
+        return f"releases after {before} are not seen, since the pin 'before' says so"
+    return None
 
 
 def last_lines(lines: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from vep_dagger.dsl import JOBS, Build, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
+from vep_dagger.dsl import JOBS, Build, Check, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
 from vep_dagger.dsl.step import CacheMount, Copy, Env, Install, MakePython, Mount, Run, Secret, Workdir, Write
 
 ENVIRONMENT = "environment"
@@ -28,6 +28,11 @@ LOADER = "/etc/ld.so.conf.d/00-vep.conf"
 
 TOOLS = "/run/vep/tools"
 """Where steps of Python find ``uv`` and ``install.py``; mounted, never content."""
+
+UV_CACHE = ("vep-uv", "/run/vep/uv")
+"""The cache of steps of Python: its name and where they have it."""
+
+_FOR_UV = {"UV_CACHE_DIR": UV_CACHE[1], "UV_LINK_MODE": "copy"}
 
 JOBS_VARIABLE = "VEP_JOBS"
 """What stands for :data:`vep_dagger.dsl.JOBS` in a container: a variable that is set when the command runs, so that it
@@ -63,7 +68,7 @@ class Exec:
     caches: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
     tools: bool = False
-    step: Step | None = None
+    step: Step | Check | None = None
     """What it was made of, for messages."""
 
 
@@ -234,7 +239,8 @@ def _operations(build: Build, env: dict[str, str]) -> tuple[Operation, ...]:
             case Run():
                 done.append(replace(now, text=command(step.argv, varying), env=_pairs(env), step=step))
             case MakePython() | Install():
-                done.append(replace(now, text=command(python_command(step)), env=_pairs(env), tools=True, step=step))
+                text, caches = command(python_command(step)), (*now.caches, UV_CACHE)
+                done.append(replace(now, text=text, env=_pairs(_FOR_UV | env), caches=caches, tools=True, step=step))
             case Write():
                 done.append(File(step.path, step.text, step.mode, step))
             case Copy():

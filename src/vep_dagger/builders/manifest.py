@@ -1,12 +1,19 @@
-"""The manifest of an environment: what it holds and how it came to be. Written last, so that its presence says that all
-is there.
+"""Manifests: what a result holds and how it came to be. An environment's is written last, so that its presence says
+that all is there; a container's is a file of the image.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vep_dagger.builders.lowering import Lowered, Stage
+from vep_dagger.dsl import GitSource, HttpSource, ImageSource, Layer, PlainBase, Source
+
+if TYPE_CHECKING:
+    from vep_dagger.builders.checks import Proven
 
 FORMAT = 1
 NAME = "vep-manifest.json"
@@ -42,30 +49,80 @@ class Interpreter(Part):
     path: str
 
 
-class Manifest(Part):
-    """What an environment holds and how it came to be."""
+class _Whole(Part):
+    """What every manifest says."""
 
     format: int = FORMAT
-    key: str = Field(description="The environment's: the image's key with the interpreter and the platform.")
+    key: str
     image: str = Field(description="The image's key.")
     recipe: str
     tag: str
     release: str
-    prefix: str = Field(description="Where the image has the environment.")
     platform: str
-    interpreter: Interpreter
     pins: dict[str, object]
     env: dict[str, str] = Field(description="The variables of whoever uses it, with the image's own paths.")
-    steps: list[StepEntry]
     checks: list[CheckEntry]
     alternatives: list[str] = Field(
         description="For each installation, the requirements of the alternative that was taken."
     )
     notes: list[str]
     packages: dict[str, str]
+
+
+class Manifest(_Whole):
+    """What an environment holds and how it came to be. Its key is the image's key with the interpreter and the
+    platform.
+    """
+
+    prefix: str = Field(description="Where the image has the environment.")
+    interpreter: Interpreter
+    steps: list[StepEntry]
     size_bytes: int
     built: str = Field(description="UTC, ISO 8601.")
     seconds: float
+
+
+class SourceEntry(Part):
+    """A source with what it holds: the commit of git, the sha256 of http, the digest of an image."""
+
+    kind: Literal["git", "http", "image"]
+    where: str = Field(description="The address or reference that the recipe has, whatever mirror it came from.")
+    ref: str | None = Field(None, description="The tag or branch that a person wrote.")
+    content: str
+
+
+class BaseEntry(Part):
+    """The image that something stands on."""
+
+    ref: str
+    digest: str | None
+    plain: bool = Field(description="Whether it only stands for any plain Linux.")
+
+
+class LayerEntry(Part):
+    """One layer: what it was made of and what is kept of it."""
+
+    name: str
+    key: str = Field(description="As it was built: with the plain base, where it is built on that.")
+    layer: str = Field(description="The layer's own key.")
+    prefix: str
+    base: str | BaseEntry = Field(description="The name of the layer that it is built in, or an image.")
+    needs: list[str]
+    pins: dict[str, object]
+    sources: list[SourceEntry]
+
+
+class ContainerManifest(_Whole):
+    """What a container image holds and how it came to be; no times, so that the same build gives the same text. Its key
+    is the image's key with the plain base, where it is built on that.
+    """
+
+    builder: str
+    base: str | BaseEntry
+    layers: list[LayerEntry] = Field(description="Bases and layers, each after those that it needs.")
+    sources: list[SourceEntry] = Field(description="Those of the image's own steps.")
+    programs: list[str]
+    libraries: list[str]
 
 
 def read_manifest(environment: Path) -> Manifest | None:
@@ -79,3 +136,72 @@ def read_manifest(environment: Path) -> Manifest | None:
 def write_manifest(environment: Path, manifest: Manifest) -> None:
     """Write it; the environment is not in its place yet, so that nobody can read a half of it."""
     (environment / NAME).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, builder: str) -> str:
+    """The text for :data:`.lowering.MANIFEST`. ``plain`` is what stood for the plain base, by digest."""
+    image = lowered.image
+    manifest = ContainerManifest(
+        key=lowered.key,
+        image=image.key,
+        recipe=image.recipe,
+        tag=image.tag,
+        release=image.release,
+        platform=image.platform,
+        pins=image.pins.model_dump(mode="json") if image.pins else {},
+        env=dict(lowered.env),
+        checks=[CheckEntry(name=check.name, argv=list(check.argv), output=output) for check, output in proven.checks],
+        alternatives=list(proven.alternatives),
+        notes=list(proven.notes),
+        packages=dict(proven.packages or {}),
+        builder=builder,
+        base=_base(image.base, plain),
+        layers=[_layer(stage, stage.layer, plain) for stage in lowered.layers if stage.layer],
+        sources=_sources(image.build.sources),
+        programs=list(image.programs),
+        libraries=list(image.libraries),
+    )
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
+def read_container_manifest(text: str) -> ContainerManifest | None:
+    """The manifest of an image from its text; None for one that this version does not understand."""
+    try:
+        return ContainerManifest.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _layer(stage: Stage, layer: Layer, plain: str | None) -> LayerEntry:
+    return LayerEntry(
+        name=layer.name,
+        key=stage.key,
+        layer=layer.key,
+        prefix=layer.prefix,
+        base=_base(layer.base, plain),
+        needs=[need.name for need in layer.needs],
+        pins=layer.pins.model_dump(mode="json") if layer.pins else {},
+        sources=_sources(layer.build.sources),
+    )
+
+
+def _base(base: Layer | ImageSource, plain: str | None) -> str | BaseEntry:
+    if isinstance(base, Layer):
+        return base.name
+    if isinstance(base, PlainBase):
+        ref, _, digest = (plain or base.ref).partition("@")
+        return BaseEntry(ref=ref, digest=digest or None, plain=True)
+    return BaseEntry(ref=base.ref, digest=base.digest, plain=False)
+
+
+def _sources(sources: tuple[Source, ...]) -> list[SourceEntry]:
+    entries = []
+    for source in sources:
+        match source:
+            case GitSource(url, commit, ref):
+                entries.append(SourceEntry(kind="git", where=url, ref=ref, content=commit or ""))
+            case HttpSource(url, sha256):
+                entries.append(SourceEntry(kind="http", where=url, ref=None, content=sha256 or ""))
+            case ImageSource(ref, digest):
+                entries.append(SourceEntry(kind="image", where=ref, ref=None, content=digest or ""))
+    return entries

@@ -3,9 +3,11 @@ key."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 _DEFAULT_REGISTRY = "docker.io"
+_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 
 
 def rewrite(url: str, mirrors: Mapping[str, str]) -> str:
@@ -30,3 +32,8 @@ def full_name(ref: str) -> str:
     if slash and ("." in first or ":" in first or first == "localhost"):
         return ref
     return f"{_DEFAULT_REGISTRY}/{ref}" if slash else f"{_DEFAULT_REGISTRY}/library/{ref}"
+
+
+def shown(url: str) -> str:
+    """``url`` as it may be shown: without the name and password that it may carry."""
+    return _CREDENTIALS.sub(r"\1", url)

@@ -7,7 +7,7 @@ import posixpath
 import sys
 import textwrap
 
-from vep_dagger.dsl import Image, PlainBase, Step
+from vep_dagger.dsl import Check, Image, PlainBase, Step
 from vep_dagger.dsl.step import CacheMount, Env, Install, MakePython, Run, Secret, Write
 from vep_dagger.errors import BuildError
 
@@ -27,8 +27,8 @@ def refusal(image: Image) -> BuildError | None:
     )
 
 
-def name_of(step: Step) -> str:
-    """A step in one line of bounded length."""
+def name_of(step: Step | Check) -> str:
+    """A step or a check in one line of bounded length."""
     return textwrap.shorten(step.describe(), _LONGEST_NAME, placeholder=" …")
 
 

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import configparser
 import os
+import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from vep_dagger.builders.lowering import CERTIFICATES, JOBS_VARIABLE
+from vep_dagger.builders.uv_words import with_links
+from vep_dagger.errors import UsageError
 
 _ALWAYS = frozenset(
     """
@@ -66,15 +71,6 @@ def _pips_words(environ: Mapping[str, str]) -> dict[str, str]:
     return words | ({"UV_FIND_LINKS": links} if links else {})
 
 
-def with_links(present: str, more: Iterable[str]) -> str:
-    """A value of ``UV_FIND_LINKS`` (a list with commas) with more places, without directories that do not exist.
-
-    uv fails on such a directory, where pip only warns.
-    """
-    links = dict.fromkeys([*filter(None, present.split(",")), *more])
-    return ",".join(link for link in links if "://" in link or Path(link).expanduser().is_dir())
-
-
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """What pip is told of indexes on this machine: its files in pip's order, then its variables. Lists are kept as
     pip has them.
@@ -125,3 +121,76 @@ def _has_uv_toml(environ: Mapping[str, str]) -> bool:
         if "index" in text:
             return True
     return False
+
+
+_PROXIES = frozenset(name for name in _ALWAYS if name.upper().endswith("_PROXY"))
+_OF_PIP = frozenset(["PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES"])
+_OF_THIS_MACHINE = frozenset(
+    """
+    UV_CACHE_DIR UV_NO_CACHE UV_LINK_MODE UV_CONFIG_FILE UV_NO_CONFIG UV_PYTHON_INSTALL_DIR UV_CREDENTIALS_DIR
+    UV_KEYRING_PROVIDER
+    """.split()  # noqa: SIM905 - as above
+)
+_INDEXES = frozenset(
+    """
+    UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS
+    PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS
+    """.split()  # noqa: SIM905 - as above
+)
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+_CERTIFICATE_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where distributions have the bundle (the list of Go's crypto/x509, root_linux.go)."""
+
+
+def container_surroundings(environ: Mapping[str, str]) -> str:
+    """The text of :data:`.lowering.SURROUNDINGS`: what the commands of a container's build may know of this machine.
+
+    Proxies, package indexes (without those that are directories of this machine), where the certificates are, and the
+    number of jobs if ``VEP_JOBS`` says it. A variable that the recipe sets itself is left alone. Raises UsageError.
+    """
+    words = {name: environ[name] for name in sorted(_PROXIES | _OF_PIP) if environ.get(name)}
+    words |= {name: value for name, value in for_uv(environ).items() if name.startswith("UV_")}
+    words |= {f"PIP_{name.upper().replace('-', '_')}": value for name, value in pip_settings(environ).items()}
+    words |= _jobs(environ)
+    lines = []
+    for name, value in sorted(words.items()):
+        if name in _OF_THIS_MACHINE or name in _CERTIFICATE_VARIABLES:
+            continue
+        kept = _reachable(name, value) if name in _INDEXES else value
+        if kept:
+            lines.append(f'[ -n "${{{name}+set}}" ] || export {name}={shlex.quote(kept)}\n')
+    if certificates(environ):
+        # Over what the base says: its own bundle knows nothing of a company's proxy.
+        lines += [f"export {name}={CERTIFICATES}\n" for name in _CERTIFICATE_VARIABLES]
+    return "".join(lines)
+
+
+def certificates(environ: Mapping[str, str]) -> Path | None:
+    """The bundle of certificates that this machine trusts: ``SSL_CERT_FILE``, else the distribution's; None if neither
+    is there.
+    """
+    named = environ.get("SSL_CERT_FILE")
+    files = [Path(named).expanduser()] if named else []
+    return next((file for file in (*files, *map(Path, _CERTIFICATE_FILES)) if file.is_file()), None)
+
+
+def _jobs(environ: Mapping[str, str]) -> dict[str, str]:
+    jobs = environ.get(JOBS_VARIABLE)
+    if not jobs:
+        return {}
+    if not (jobs.isdecimal() and int(jobs) > 0):
+        raise UsageError(f"{jobs!r} is no number of jobs", where=JOBS_VARIABLE, hint="give a whole number from 1 on")
+    return {JOBS_VARIABLE: jobs}
+
+
+def _reachable(name: str, value: str) -> str:
+    """A list of indexes without those that only this machine has."""
+    separator = "," if name == "UV_FIND_LINKS" else " "
+    places = value.replace(",", " ").split() if separator == "," else value.split()
+    return separator.join(place for place in places if "://" in place and "file://" not in place)

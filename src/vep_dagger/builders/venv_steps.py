@@ -13,10 +13,11 @@ import anyio.to_thread
 from vep_dagger.builders.base import translate
 from vep_dagger.builders.cache import size_of
 from vep_dagger.builders.commands import Commands
-from vep_dagger.builders.failures import failed, installation_failed, last_lines, unavailable
+from vep_dagger.builders.failures import failed, installation_failed, last_lines
 from vep_dagger.builders.interpreter import platform_tag
 from vep_dagger.builders.manifest import CheckEntry, Interpreter, Manifest, StepEntry, write_manifest
 from vep_dagger.builders.refusal import name_of
+from vep_dagger.builders.uv_words import pip_install, unavailable
 from vep_dagger.dsl import Alternative, Check, Image, Step, key_of, with_jobs
 from vep_dagger.dsl.step import CacheMount, Env, Install, MakePython, Run, Secret, Write
 from vep_dagger.errors import BuildError, MachineError
@@ -147,15 +148,9 @@ class Lowering:
         return await self._commands.ask_uv(*self._pip_install(step, way, "--dry-run", "--no-deps"), links=way.indexes)
 
     def _pip_install(self, step: Install, way: Alternative, *options: str) -> list[str]:
-        command = ["pip", "install", "--python", str(self._environment / "bin" / "python"), *options]
-        for option, lines in (("--overrides", way.overrides), ("--excludes", step.excluded)):
-            if lines:
-                file = self._commands.work / f"{option[2:]}.txt"
-                file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-                command += [option, str(file)]
-        if step.before:
-            command += ["--exclude-newer", step.before]
-        return [*command, "--", *way.requirements]
+        python = str(self._environment / "bin" / "python")
+        work = self._commands.work
+        return pip_install(python, way.requirements, way.overrides, step.excluded, step.before, work, *options)
 
     async def _check(self, check: Check) -> CheckEntry:
         where = f"{self._image.tag}, check {check.name!r}"

@@ -47,6 +47,10 @@ class Check:
         """Name, command and expectation."""
         return {"check": self.name, "argv": self.argv, "expect": self.expect}
 
+    def describe(self) -> str:
+        """Its name."""
+        return f"check {self.name!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class Build:

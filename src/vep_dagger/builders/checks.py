@@ -1,0 +1,114 @@
+"""Checks in containers: commands in the finished image that leave their output in files, judged on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vep_dagger.builders.container_install import RECORD
+from vep_dagger.builders.failures import last_lines
+from vep_dagger.builders.lowering import Exec, command
+from vep_dagger.dsl import Check, Image
+from vep_dagger.errors import BuildError
+
+CHECKS = "/run/vep-checks"
+"""The directory that checks leave their output in. It is no content of the image."""
+
+PACKAGES = "packages.json"
+NOTES = "install.jsonl"
+
+_LIST_PACKAGES = (
+    "import importlib.metadata as m, json, sys; "
+    "json.dump({d.metadata['Name']: d.version for d in m.distributions()}, sys.stdout)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What the commands in a finished image have shown."""
+
+    checks: tuple[tuple[Check, str], ...] = ()
+    """Each check with what it printed."""
+    packages: Mapping[str, str] | None = None
+    """The versions of the distributions of the Python environment; None where there is none."""
+    alternatives: tuple[str, ...] = ()
+    """For each installation, the requirements of the alternative that was taken."""
+    notes: tuple[str, ...] = ()
+    """What people should know of the installations."""
+
+
+def output_file(number: int) -> str:
+    """The file of :data:`CHECKS` that the check of this number (from 0) leaves its output in."""
+    return f"{number:02}.txt"
+
+
+def check_commands(image: Image) -> tuple[Exec, ...]:
+    """The commands to run, in this order, in the finished image, and in one container: each leaves a file in
+    :data:`CHECKS`.
+
+    A check that fails ends with its own exit code, and its output is shown too.
+    """
+    done = [
+        Exec(_kept(command(check.argv), f"{CHECKS}/{output_file(number)}"), step=check)
+        for number, check in enumerate(image.checks)
+    ]
+    prefix = image.python_prefix
+    if prefix:
+        record, kept = command([f"{prefix}/{RECORD}"]), f"{CHECKS}/{NOTES}"
+        ask = command([f"{prefix}/bin/python", "-I", "-c", _LIST_PACKAGES])
+        done.append(Exec(f"mkdir -p {CHECKS}; {ask} > {CHECKS}/{PACKAGES}"))
+        done.append(Exec(f"mkdir -p {CHECKS}; if [ -e {record} ]; then cat {record} > {kept}; fi"))
+    return tuple(done)
+
+
+def _kept(line: str, file: str) -> str:
+    return f"mkdir -p {CHECKS}; code=0; {line} > {file} 2>&1 || code=$?; cat {file}; exit $code"
+
+
+def judge(image: Image, files: Mapping[str, str], log: Path) -> Proven:
+    """What the files of :data:`CHECKS` show, by name. Raises BuildError where an output has not what its check expects,
+    or is not there.
+    """
+    checks = []
+    for number, check in enumerate(image.checks):
+        where = f"{image.tag}, check {check.name!r}"
+        output = files.get(output_file(number))
+        if output is None:
+            raise BuildError(
+                f"{where}: it left no output, and so was not run", where=str(log), layer=_owner(image, check)
+            )
+        output = output.rstrip("\n")
+        if check.expect is not None and check.expect not in output:
+            lines = output.splitlines()
+            raise BuildError(
+                f"{where}: {check.expect!r} is not in what it printed:{last_lines(lines)}",
+                where=str(log),
+                layer=_owner(image, check),
+                command=" ".join(check.argv),
+                code=0,
+                output=tuple(lines),
+            )
+        checks.append((check, output))
+    records = [json.loads(line) for line in files.get(NOTES, "").splitlines() if line.strip()]
+    return Proven(
+        checks=tuple(checks),
+        packages=_packages(files[PACKAGES]) if PACKAGES in files else None,
+        alternatives=tuple(" ".join(record["requirements"]) for record in records),
+        notes=tuple(note for record in records for note in record["notes"]),
+    )
+
+
+def _packages(text: str) -> dict[str, str]:
+    from packaging.utils import canonicalize_name
+
+    return dict(sorted((str(canonicalize_name(name)), version) for name, version in json.loads(text).items()))
+
+
+def _owner(image: Image, check: Check) -> str | None:
+    """The layer that declared the check; None for the image itself."""
+    from vep_dagger.dsl import Layer
+
+    below = image.base.lineage if isinstance(image.base, Layer) else ()
+    return next((layer.name for layer in (*below, *image.layers) if check in layer.build.checks), None)
