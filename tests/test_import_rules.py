@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "doctor": ("processes", "builders", "launchers", "engines"),
     "console": ("dsl", "plan", "jobs", "evidence", "report", "builders", "workflow"),
     "workflow": ("*",),
+    "pipeline": ("*",),
     "cli": ("*",),
     "__init__": ("*",),
 }
