@@ -54,8 +54,8 @@ class Bed:
         self.launcher = FakeLauncher(Script())
         self.builder = FakeBuilder()
         self.script: Callable[[str], Script] = lambda name: Script(version=name[4:10])
-        monkeypatch.setattr(workflow, "find_builder", lambda _: self.builder)
-        monkeypatch.setattr(workflow, "find_launcher", lambda _: self.launcher)
+        monkeypatch.setattr(workflow, "find_builder", lambda *_: self.builder)
+        monkeypatch.setattr(workflow, "find_launcher", lambda *_: self.launcher)
 
     def run(self, script: Callable[[str], Script] | None = None, **options: Any) -> Outcome:
         """Run the matrix; ``script`` gives each cell's behaviour by its name."""

@@ -249,6 +249,19 @@ def test_builds_alone_start_no_server(bed: Bed) -> None:
     assert len(bed.verdicts()) == 2
 
 
+def test_a_matrix_without_a_server_is_built_whatever_the_stage_and_has_passed(bed: Bed) -> None:
+    bed.matrix.write_text('recipe = "vllm-cpu"\n[axes]\nvllm = ["0.27.0", "0.32.0"]\n')
+    outcome = bed.run()
+    assert bed.launcher.servers == []
+    assert set(bed.verdicts().values()) == {"passed"}
+    assert len(bed.builder.built) == 2
+    assert outcome.passed
+    assert [cell.verdict for cell in outcome.summary.cells] == ["passed", "passed"]
+    assert "nothing to serve" in (outcome.directory / "report" / "pick.json").read_text()
+    bed.run(resume=True)
+    assert len(bed.builder.built) == 2
+
+
 def test_smoke_alone_measures_nothing(bed: Bed) -> None:
     bed.run(stage="smoke")
     assert all(not job.startswith("bench") for job in bed.verdicts())

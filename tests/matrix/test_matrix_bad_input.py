@@ -75,13 +75,34 @@ error: 'recipe' is set twice
         snapshot("""\
 error: the file has no 'recipe'
   --> matrix.toml:1:1
-  help: add recipe = "vllm-ep"
+  help: add recipe = "vllm-ep"\
+"""),
+    ),
+    "what is of servers, in a file without [serve]": (
+        RECIPE + "[axes]\nnodes = [1, 2]\n[axes.t.a]\nenv = { A = '1' }\n[gates]\np99_ttft_ms = 1\n",
+        snapshot("""\
+error: axes.nodes is of servers, and the file has no [serve]
+  --> matrix.toml:3:1
+   |
+ 3 | nodes = [1, 2]
+   | ^^^^^
+  help: add a table [serve] with the model, or leave this out: then images are built, and nothing is served
 
-error: the file has no 'serve'
-  --> matrix.toml:1:1
-  help: add a table [serve] with the model
+error: axes.t.a.env is of servers, and the file has no [serve]
+  --> matrix.toml:5:1
+   |
+ 5 | env = { A = '1' }
+   | ^^^
+  help: add a table [serve] with the model, or leave this out: then images are built, and nothing is served
 
-2 problems in matrix.toml\
+error: gates is of servers, and the file has no [serve]
+  --> matrix.toml:6:2
+   |
+ 6 | [gates]
+   |  ^^^^^
+  help: add a table [serve] with the model, or leave this out: then images are built, and nothing is served
+
+3 problems in matrix.toml\
 """),
     ),
     "an unknown table": (

@@ -211,9 +211,16 @@ def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of: PlanOf) -> No
     assert any("0.99.0 is not known" in warning for warning in plan.all_warnings)
 
 
-def test_mirrors_that_nothing_reads_are_a_warning(plan_of: PlanOf) -> None:
-    plan = plan_of(HEAD + '[mirrors]\n"https://github.com/" = "https://mirror.example/"\n' + SERVE)
-    assert any("[mirrors] has no effect" in warning for warning in plan.all_warnings)
+def test_a_file_without_serve_comes_to_images_alone_whatever_their_release(plan_of: PlanOf, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN_RECIPE.replace("Build()", "Build().export(NCCL=pins.nccl)"))
+    axes = '[axes]\nnccl = ["1.0", "2.0"]\n'
+    plan = plan_of('recipe = "own.py:own"\n' + axes)
+    assert [cell.impossible for cell in plan.cells] == [None, None]
+    assert (plan.possible, len(plan.images), plan.deployments) == (2, 2, ())
+    assert [job.kind for job in plan.jobs] == ["build", "build"]
+    cells = plan.document().cells
+    assert [cell.image for cell in cells] == [image.key for image in plan.images]
+    assert {cell.deployment for cell in cells} == {None}
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,16 @@ def _table(*columns: str) -> Table:
 def _cells(plan: Plan) -> Table:
     table = _table("cell", "image", "server", "")
     for planned in plan.cells[:ROWS]:
-        deployment = planned.deployment
-        if deployment is None:
+        image, deployment = planned.image, planned.deployment
+        if image is None:
             table.add_row(planned.cell.slug, "", "", Text(f"impossible: {planned.impossible}", style="yellow"))
             continue
         # Keys are made only for the rows that are shown.
-        own = deployment.slug == planned.cell.slug
-        server = short(deployment.key) if own else Text(f"that of {deployment.slug}", style="dim")
-        table.add_row(planned.cell.slug, short(deployment.image.key), server, "")
+        server: Text | str = ""
+        if deployment is not None:
+            own = deployment.slug == planned.cell.slug
+            server = short(deployment.key) if own else Text(f"that of {deployment.slug}", style="dim")
+        table.add_row(planned.cell.slug, short(image.key), server, "")
     return table
 
 
@@ -64,7 +66,7 @@ def _layers(plan: Plan) -> Table:
 
 def _images(plan: Plan) -> Table:
     table = _table("image", "tag", "cells", "")
-    cells = Counter(cell.deployment.image.key for cell in plan.cells if cell.deployment)
+    cells = Counter(cell.image.key for cell in plan.cells if cell.image)
     for image in plan.images:
         table.add_row(short(image.key), Text(image.tag), str(cells[image.key]), _locked(image))
     return table
@@ -83,6 +85,8 @@ def _counts(plan: Plan) -> Iterator[str]:
     benches = len(plan.deployments) * len(plan.matrix.file.bench)
     jobs = ((len(plan.images), "image build"), (len(plan.deployments), "smoke job"), (benches, "bench job"))
     yield ", ".join(_many(count, what) for count, what in jobs)
+    if plan.matrix.file.serve is None:
+        yield "nothing to serve: the file has no [serve]"
 
 
 def _many(count: int, what: str) -> str:

@@ -46,17 +46,24 @@ class Run:
             except BuildError as error:
                 raise UsageError(error.what, where=error.where, hint=error.hint) from None
         serve = plan.matrix.file.serve
-        for deployment in plan.deployments if stage != "build" else ():
+        if stage == "build" or serve is None:
+            return
+        for deployment in plan.deployments:
             try:
                 launcher.refuse(deployment.nodes, serve.host, serve.port)
             except (LaunchError, UsageError) as error:
                 raise UsageError(error.what, where=error.where or f"cell {deployment.slug}", hint=error.hint) from None
 
+    @staticmethod
+    def _builds_alone(plan: Plan, stage: Stage) -> bool:
+        """Whether images are all that is asked for: of the stage, or since nothing is served."""
+        return stage == "build" or not plan.deployments
+
     @classmethod
     def left(cls, plan: Plan, stage: Stage, kept: Mapping[str, AnyRecord]) -> bool:
         """Whether anything of the plan is left to do, up to a stage."""
         for job in plan.jobs:
-            if job.kind == "build" and stage == "build" and job.id not in kept:
+            if job.kind == "build" and cls._builds_alone(plan, stage) and job.id not in kept:
                 return True
             if job.kind == "smoke" and stage != "build":
                 benches = cls._benches(plan, stage, job)
@@ -69,7 +76,7 @@ class Run:
         builds = {job.id: job for job in self.plan.jobs if job.kind == "build"}
         serving = [task for task in map(self._serving_task, self._smokes()) if task] if self.stage != "build" else []
         needed = {need for task in serving for need in task.needs}
-        alone = self.stage == "build"
+        alone = self._builds_alone(self.plan, self.stage)
         building = [
             self._build_task(job) for name, job in builds.items() if name in needed or (alone and name not in self.kept)
         ]

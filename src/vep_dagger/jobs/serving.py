@@ -107,6 +107,7 @@ class Serving:
 
     def _spec(self) -> ServerSpec:
         serve = self._around.matrix.file.serve
+        assert serve is not None, "there is a deployment"
         deployment = self._deployment
         return ServerSpec(
             name=deployment.slug,

@@ -13,7 +13,7 @@ from vep_dagger.errors import did_you_mean
 from vep_dagger.matrix.cell import freeze, label_of
 from vep_dagger.matrix.positions import DataPath
 from vep_dagger.matrix.problems import Problems, name_of
-from vep_dagger.matrix.schema import Choice
+from vep_dagger.matrix.schema import Choice, ServeChanges
 
 SWITCHES = ("all2all", "deep_gemm")
 """What a list axis may choose besides pins and keys of ``[serve]``."""
@@ -31,6 +31,8 @@ def check_all(data: dict[str, Any], problems: Problems) -> None:
     _check_benches(data, problems)
     _check_pick(data, {name: [*labels, *added.get(name, ())] for name, labels in axes.items()}, problems)
     _check_settings(data, problems)
+    if "serve" not in data:
+        _check_build_only(data, problems)
     _check_characters(data, problems)
 
 
@@ -188,6 +190,25 @@ def _check_settings(data: dict[str, Any], problems: Problems) -> None:
                     problems.add(
                         f"{name_of((kind, name))} is {_toml(value)} here and {_toml(other)} elsewhere", path, hint=hint
                     )
+
+
+def _check_build_only(data: dict[str, Any], problems: Problems) -> None:
+    """Notes what is of servers in a file that has none."""
+    paths: list[DataPath] = [(name,) for name in ("smoke", "bench", "gates", "pick") if name in data]
+    paths += [
+        ("axes", name)
+        for name, axis in _table(data, "axes").items()
+        if isinstance(axis, list) and name in (*SWITCHES, *ServeChanges.model_fields)
+    ]
+    of_servers = [name for name in Choice.model_fields if name != "pins"]
+    paths += [(*base, name) for setter, base in _setters(data) if base for name in of_servers if name in setter]
+    for path in paths:
+        problems.add(
+            f"{name_of(path)} is of servers, and the file has no [serve]",
+            path,
+            key=True,
+            hint="add a table [serve] with the model, or leave this out: then images are built, and nothing is served",
+        )
 
 
 def _check_characters(data: dict[str, Any], problems: Problems) -> None:

@@ -49,8 +49,10 @@ def slot_name(slot: Slot) -> str:
 
 def defaults(file: MatrixFile) -> Sets:
     """What the file sets for every cell."""
-    serve = file.serve.model_dump(exclude={"args", "env", *SWITCHES}, exclude_none=True)
     sets: Sets = {("pins", name): freeze(value) for name, value in file.pins.items()}
+    if file.serve is None:
+        return sets
+    serve = file.serve.model_dump(exclude={"args", "env", *SWITCHES}, exclude_none=True)
     sets |= {("serve", name): freeze(value) for name, value in serve.items()}
     sets |= {("args", name): freeze(value) for name, value in file.serve.args.items()}
     sets |= {("env", name): value for name, value in file.serve.env.items()}

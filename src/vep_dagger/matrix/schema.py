@@ -205,7 +205,9 @@ class MatrixFile(Table):
     exclude: list[dict[Name, Scalar]] = Field(
         default_factory=list, description="Removes the cells that have all these choices."
     )
-    serve: Serve
+    serve: Serve | None = Field(
+        default=None, description="The server of every cell, before its axes change it; without it, nothing is served."
+    )
     smoke: Smoke = Field(default_factory=Smoke)
     bench: list[Workload] = Field(
         default_factory=list, description="Workloads; each is measured on the server of each cell."

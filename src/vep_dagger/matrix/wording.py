@@ -138,7 +138,6 @@ def _example(path: DataPath) -> str:
     key = str(path[-1])
     examples = {
         "recipe": 'recipe = "vllm-ep"',
-        "serve": "a table [serve] with the model",
         "model": 'model = "…"',
         "name": 'name = "…"',
     }

@@ -86,7 +86,7 @@ class CellDoc(Document):
     slug: str
     choices: dict[str, str] = Field(description="Axis and label of the choice; an included cell may lack axes.")
     image: str | None = Field(description="None when impossible.")
-    deployment: str | None = Field(description="None when impossible.")
+    deployment: str | None = Field(description="None when impossible, or when the matrix serves nothing.")
     impossible: str | None = Field(description="Why the cell cannot be, known before anything is built.")
     warnings: list[str]
 

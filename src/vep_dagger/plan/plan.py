@@ -19,10 +19,13 @@ from vep_dagger.plan.job import Job, jobs_of
 
 
 class PlannedCell(NamedTuple):
-    """A cell with the server that it needs, or with the reason why it cannot be."""
+    """A cell with the image and the server that it needs, or with the reason why it cannot be. Without a server where
+    the matrix serves nothing.
+    """
 
     cell: Cell
-    deployment: Deployment | None
+    image: Image | None
+    deployment: Deployment | None = None
     impossible: str | None = None
 
 
@@ -51,7 +54,8 @@ class Plan:
     @cached_property
     def images(self) -> tuple[Image, ...]:
         """The different images, in the order of their first cells."""
-        return tuple({deployment.image.key: deployment.image for deployment in self.deployments}.values())
+        images = {id(cell.image): cell.image for cell in self.cells if cell.image}.values()
+        return tuple({image.key: image for image in images}.values())
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -66,7 +70,7 @@ class Plan:
     def layer_builds_alone(self) -> int:
         """How many layer builds there would be if each cell were built by itself; ``len(layers)`` is what the plan
         needs."""
-        cells = Counter(cell.deployment.image.key for cell in self.cells if cell.deployment)
+        cells = Counter(cell.image.key for cell in self.cells if cell.image)
         return sum(cells[image.key] * sum(1 for _ in _with_needs(image)) for image in self.images)
 
     @cached_property
@@ -89,7 +93,7 @@ class Plan:
     @property
     def possible(self) -> int:
         """How many cells are not impossible."""
-        return sum(1 for cell in self.cells if cell.deployment)
+        return sum(1 for cell in self.cells if cell.image)
 
     def document(self) -> PlanDoc:
         """The plan as plain data, for ``--json`` and for the run directory."""
@@ -149,11 +153,11 @@ class Plan:
         return ([of_release] if of_release else []) + list(deployment.selection.notes)
 
     def _cell(self, planned: PlannedCell) -> CellDoc:
-        deployment = planned.deployment
+        image, deployment = planned.image, planned.deployment
         return CellDoc(
             slug=planned.cell.slug,
             choices=dict(planned.cell.choices),
-            image=deployment.image.key if deployment else None,
+            image=image.key if image else None,
             deployment=deployment.key if deployment else None,
             impossible=planned.impossible,
             warnings=self._warnings_of(deployment) if deployment else [],

@@ -83,11 +83,13 @@ class _Planner:
         deployment = self._deployments.get(id(settings))
         if deployment is None:
             image = self._images.get(id(settings.pins)) or self._image(cell)
+            if self._matrix.file.serve is None:
+                return PlannedCell(cell, image)
             selection = self._select(cell, image)
             if selection.impossible:
-                return PlannedCell(cell, None, selection.impossible)
+                return PlannedCell(cell, None, None, selection.impossible)
             deployment = self._deployments[id(settings)] = self._deployment(cell, image, selection)
-        return PlannedCell(cell, deployment)
+        return PlannedCell(cell, deployment.image, deployment)
 
     def _image(self, cell: Cell) -> Image:
         pins = cell.settings.pins
@@ -95,6 +97,9 @@ class _Planner:
             image = self._recipe.image({name: thaw(value) for name, value in pins})
         except ValidationError as error:
             raise self._pin_error(cell, error) from None
+        self._images[id(pins)] = image
+        if self._matrix.file.serve is None:
+            return image  # nobody asks what its vLLM does, or whether it has one
         try:
             release = self._compat.release(image.release)
         except CompatError as error:
@@ -104,7 +109,6 @@ class _Planner:
                 f"vLLM {image.release} is not known here: it is used as {release.known_as}, "
                 "so what proves a backend may be out of date"
             )
-        self._images[id(pins)] = image
         return image
 
     def _pin_error(self, cell: Cell, error: ValidationError) -> VepError:

@@ -138,6 +138,8 @@ def _left_out(cell: CellSummary) -> str | None:
 
 
 def _why_none(summary: Summary, left_out: list[tuple[CellSummary, str]]) -> str:
+    if all(cell.deployment is None and cell.verdict != "impossible" for cell in summary.cells):
+        return "the matrix has no [serve]: nothing to serve, so nothing was measured"
     if not summary.workloads:
         return "the matrix has no [[bench]], so nothing was measured"
     passed = sum(cell.verdict == "passed" for cell, _ in left_out)
@@ -176,6 +178,8 @@ def _entry(summary: Summary, entry: Entry) -> dict[str, object]:
             "key": cell.image,
             "tag": image.tag if image else None,
             "location": image.location if image else None,
+            "digest": image.digest if image else None,
+            "published": image.published if image else None,
         },
         "command": cell.command,
     }
