@@ -9,6 +9,7 @@ from vep_dagger.evidence.record import (
     Answer,
     BenchRecord,
     BuildRecord,
+    FailedStep,
     LayerRecord,
     LineSeen,
     PhaseSpan,
@@ -47,6 +48,12 @@ class Run:
         """Change a cell of the plan."""
         cells = [cell.model_copy(update=changes) if cell.slug == slug else cell for cell in self.plan.cells]
         self.plan = self.plan.model_copy(update={"cells": cells})
+
+    def warm(self, slug: str, warm: bool | None) -> None:
+        """Say of a server whether its start was warm."""
+        record = self.records[f"smoke:{slug}"]
+        assert isinstance(record, SmokeRecord)
+        self.change(record.job, server=record.server.model_copy(update={"warm": warm}))
 
     def change(self, job: str, /, **changes: object) -> None:
         """Change a record."""
@@ -181,8 +188,11 @@ def build(image: str, *, cached: bool = False) -> BuildRecord:
         cached=cached,
         location=f"/cache/vep/{image}",
         layers=[
-            LayerRecord(name="nccl", key="l1", state="cached", seconds=0.0),
-            LayerRecord(name="nvshmem", key="l2", state="cached" if cached else "built", seconds=310.0),
+            LayerRecord(name="nccl", key="l1", state="cached", seconds=0.0, size_bytes=158_000_000),
+            LayerRecord(
+                name="nvshmem", key="l2", state="taken" if cached else "built", seconds=4.0 if cached else 310.0
+            ),
+            *([] if cached else [LayerRecord(name="environment", key="l3", state="built", seconds=1102.3)]),
         ],
         notes=["torch 2.8.0 from the index that the environment names"],
         size_bytes=14_200_000_000,
@@ -264,6 +274,23 @@ def repeat(slug: str, workload: str, number: int, throughput: float) -> Repeat:
         },
     )
 
+
+FAILURE: dict[str, object] = {
+    "verdict": "failed",
+    "reason": "layer nvshmem: make -j4 install: exited with 2",
+    "location": None,
+    "layers": [
+        LayerRecord(name="nccl", key="l1", state="cached", seconds=0.0),
+        LayerRecord(name="nvshmem", key="l2", state="failed", seconds=61.0),
+    ],
+    "failed_step": FailedStep(
+        layer="nvshmem",
+        command="make -j4 install",
+        code=2,
+        output=["src/init.cu:12: error: no such thing", "\x1b[31mmake: *** [install] Error 1\x1b[0m"],
+    ),
+}
+"""What a build record says when a step of it failed."""
 
 PPLX_10, NAIVE_10 = "vllm0.10.1.1-pplx", "vllm0.10.1.1-naive"
 PPLX_11, NAIVE_11 = "vllm0.11.0-pplx", "vllm0.11.0-naive"

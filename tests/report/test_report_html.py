@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.report.example import NAIVE_11, PPLX_10, PPLX_11, Run, bench, hostile
+from tests.report.example import FAILURE, NAIVE_11, PPLX_10, PPLX_11, Run, bench, hostile
 from vep_dagger.report.html import report_html
 from vep_dagger.report.model import Summary
 from vep_dagger.report.pick import ranked
@@ -168,3 +168,43 @@ def test_without_a_measurement_there_is_no_plot_and_the_reason_is_there(run: Run
     assert "plotly.js" not in text
     assert 'class="canvas"' not in text
     assert "no cell passed" in parse(text).text
+
+
+def section(summary: Summary) -> str:
+    """The builds of a page."""
+    return report_html(summary).split('<h2 id="builds">Builds</h2>')[1].split("</section>")[0]
+
+
+def test_each_image_shows_its_layers_and_who_shares_them(summary: Summary) -> None:
+    builds = section(summary)
+    words = parse(builds).text
+    assert "3 layers: 2 built, 1 cached, 0 taken" in words
+    assert "2 layers: 0 built, 1 cached, 1 taken" in words
+    assert "nccl cached 0.00 s 158.0 MB l1 vep/img-0.11.0" in words
+    assert "environment built 18 min 22 s – l3 –" in words
+
+
+def test_a_failed_build_shows_its_step_open(run: Run) -> None:
+    run.change("build:img-0.10.1.1", **FAILURE)
+    builds = section(run.summary())
+    assert builds.count('<details class="cell" open>') == 1
+    words = parse(builds).text
+    assert "nvshmem ✗ failed 1 min 01 s" in words
+    assert "$ make -j4 install exit code 2 src/init.cu:12: error: no such thing" in words
+
+
+def test_what_was_published_and_exported_is_named(run: Run) -> None:
+    digest = f"sha256:{'a' * 64}"
+    run.change("build:img-0.10.1.1", digest=digest, published=f"example.org/vep:1@{digest}", exported="/out/1.tar")
+    words = parse(section(run.summary())).text
+    assert f"published example.org/vep:1@{digest} exported /out/1.tar digest {digest}" in words
+
+
+@pytest.mark.parametrize(
+    ("warm", "said"),
+    [(True, "start warm: compiled code of an earlier start was there"), (False, "start cold: it compiled")],
+)
+def test_a_start_is_called_warm_or_cold_where_that_is_known(run: Run, warm: bool, said: str) -> None:
+    assert said not in parse(report_html(run.summary())).text
+    run.warm(PPLX_10, warm)
+    assert said in parse(report_html(run.summary())).text

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from inline_snapshot import snapshot
 
-from tests.report.example import NAIVE_10, NAIVE_11, NAIVE_12, PPLX_10, PPLX_11, PPLX_12, hostile
+from tests.report.example import FAILURE, NAIVE_10, NAIVE_11, NAIVE_12, PPLX_10, PPLX_11, PPLX_12, Run, hostile
 from vep_dagger.report.junit import junit_xml
 from vep_dagger.report.model import Summary
 
@@ -71,6 +71,20 @@ pplx was asked for, and the server uses naive
 cells/vllm0.11.0-pplx/server-1.log:187
 WARNING [config.py:412] pplx kernels not found | falling back to naive all2all\
 """)
+
+
+def test_a_failed_build_shows_its_layer_its_command_and_the_end_of_its_output(run: Run) -> None:
+    run.change("build:img-0.10.1.1", **FAILURE)
+    failure = parse(run.summary())[PPLX_10]["build"].find("failure")
+    assert failure is not None
+    assert (failure.text or "").splitlines() == [
+        "layer nvshmem: make -j4 install: exited with 2",
+        "layer nvshmem",
+        "$ make -j4 install",
+        "exit code 2",
+        "src/init.cu:12: error: no such thing",
+        "make: *** [install] Error 1",
+    ]
 
 
 def test_the_document_has_the_elements_and_attributes_that_readers_know(summary: Summary) -> None:

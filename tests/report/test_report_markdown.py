@@ -7,7 +7,7 @@ import pytest
 from inline_snapshot import snapshot
 from markdown_it import MarkdownIt
 
-from tests.report.example import hostile
+from tests.report.example import FAILURE, PPLX_10, PPLX_11, Run, hostile
 from vep_dagger.report.markdown import code, plain, report_markdown
 from vep_dagger.report.model import Summary
 
@@ -81,11 +81,21 @@ Median (min–max) of the repeats.
 
 ## Builds
 
-| image | vLLM | state | time | notes |
+| image | vLLM | state | layers | time | published | notes |
+| --- | --- | --- | --- | --- | --- | --- |
+| `vep/img-0.10.1.1` | 0.10.1.1 | built | 3 layers: 2 built, 1 cached, 0 taken | 23 min 33 s |  | torch 2.8.0 from the index that the environment names |
+| `vep/img-0.11.0` | 0.11.0 | cached | 2 layers: 0 built, 1 cached, 1 taken | 0.31 s |  | torch 2.8.0 from the index that the environment names |
+| `vep/img-0.12.0` | 0.12.0 | not-run |  | – |  |  |
+
+## Layers
+
+Each different one once.
+
+| layer | state | time | size | images |
 | --- | --- | --- | --- | --- |
-| `vep/img-0.10.1.1` | 0.10.1.1 | built | 23 min 33 s | torch 2.8.0 from the index that the environment names |
-| `vep/img-0.11.0` | 0.11.0 | cached | 0.31 s | torch 2.8.0 from the index that the environment names |
-| `vep/img-0.12.0` | 0.12.0 | not-run | – |  |
+| nccl | cached | 0.00 s | 158.0 MB | 2 |
+| nvshmem | built | 5 min 10 s | – | 2 |
+| environment | built | 18 min 22 s | – | 1 |
 
 ## Warnings
 
@@ -125,3 +135,18 @@ def test_no_name_or_reason_breaks_a_table_or_becomes_markup() -> None:
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     assert re.findall(r"<(script|img|em)\b", html) == []
     assert "&lt;script&gt;" in html, "it is shown for what it is"
+
+
+def test_a_failed_build_shows_its_step(run: Run) -> None:
+    run.change("build:img-0.10.1.1", **FAILURE)
+    text = report_markdown(run.summary())
+    assert "`vep/img-0.10.1.1` failed:\n\n```text\nlayer nvshmem\n$ make -j4 install\nexit code 2\n" in text
+
+
+def test_starts_are_told_where_anything_is_kept_between_them(run: Run) -> None:
+    assert "## Starts" not in report_markdown(run.summary())
+    run.warm(PPLX_10, True)
+    run.warm(PPLX_11, False)
+    starts = report_markdown(run.summary()).split("## Starts")[1].split("##")[0]
+    assert f"| `{PPLX_10}` | 3 min 47 s | warm: compiled code of an earlier start was there |" in starts
+    assert f"| `{PPLX_11}` | 3 min 47 s | cold: it compiled its code itself |" in starts

@@ -18,9 +18,9 @@ def rows(summary: Summary) -> list[dict[str, str]]:
 def test_the_first_rows(summary: Summary) -> None:
     assert results_csv(summary).splitlines()[:3] == snapshot(
         [
-            "cell,verdict,vllm,all2all,workload,repeat,completed,num_prompts,duration_s,request_throughput,output_throughput,total_token_throughput,mean_ttft_ms,median_ttft_ms,p99_ttft_ms,mean_tpot_ms,median_tpot_ms,p99_tpot_ms,mean_itl_ms,median_itl_ms,p99_itl_ms,reason",
-            "vllm0.10.1.1-pplx,passed,0.10.1.1,pplx,short,1,1000,1000,6.5186,153.407,19636.13,39291.9,2485.21,2525.96,2999.57,29.242,29.537,40.762,30.128,28.947,70.89,",
-            "vllm0.10.1.1-pplx,passed,0.10.1.1,pplx,short,2,1000,1000,6.4314,155.488,19902.4,39824.7,2451.97,2492.16,2959.44,28.851,29.142,40.216,29.725,28.559,69.941,",
+            "cell,verdict,vllm,all2all,workload,repeat,completed,num_prompts,duration_s,request_throughput,output_throughput,total_token_throughput,mean_ttft_ms,median_ttft_ms,p99_ttft_ms,mean_tpot_ms,median_tpot_ms,p99_tpot_ms,mean_itl_ms,median_itl_ms,p99_itl_ms,ready_s,warm,reason",
+            "vllm0.10.1.1-pplx,passed,0.10.1.1,pplx,short,1,1000,1000,6.5186,153.407,19636.13,39291.9,2485.21,2525.96,2999.57,29.242,29.537,40.762,30.128,28.947,70.89,226.8,,",
+            "vllm0.10.1.1-pplx,passed,0.10.1.1,pplx,short,2,1000,1000,6.4314,155.488,19902.4,39824.7,2451.97,2492.16,2959.44,28.851,29.142,40.216,29.725,28.559,69.941,226.8,,",
         ]
     )
 
@@ -38,6 +38,16 @@ def test_a_void_repeat_has_its_counts_and_no_figure(summary: Summary) -> None:
         ("1000", "1000"),
     ]
     assert {row["output_throughput"] for row in void} == {""}
+
+
+def test_every_row_says_how_the_server_started(run: Run) -> None:
+    run.warm(PPLX_10, True)
+    run.warm(NAIVE_11, False)
+    starts = {row["cell"]: (row["ready_s"], row["warm"]) for row in rows(run.summary())}
+    assert starts[PPLX_10] == ("226.8", "true")
+    assert starts[NAIVE_11] == ("226.8", "false")
+    assert starts[PPLX_11] == ("226.8", ""), "nothing is kept between its starts"
+    assert starts[NAIVE_12] == ("", ""), "it was never started"
 
 
 @pytest.mark.parametrize("slug", [PPLX_11, NAIVE_12])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.example import NAIVE_10, NAIVE_11, NAIVE_12, PPLX_10, PPLX_11, PPLX_12, Run
+from tests.report.example import FAILURE, NAIVE_10, NAIVE_11, NAIVE_12, PPLX_10, PPLX_11, PPLX_12, Run
 from vep_dagger.evidence.record import Witness
+from vep_dagger.report.images import different_layers, told
 from vep_dagger.report.model import CellSummary, Summary
 
 
@@ -149,11 +150,51 @@ def test_evidence_is_named_by_its_place_in_the_run_directory(summary: Summary) -
 
 
 def test_images_say_whether_they_were_built_or_found(summary: Summary) -> None:
-    assert [(image.release, image.state, image.built, image.cached) for image in summary.images] == [
-        ("0.10.1.1", "built", 1, 1),
-        ("0.11.0", "cached", 0, 2),
-        ("0.12.0", "not-run", 0, 0),
+    assert [(image.release, image.state, image.tally) for image in summary.images] == [
+        ("0.10.1.1", "built", "3 layers: 2 built, 1 cached, 0 taken"),
+        ("0.11.0", "cached", "2 layers: 0 built, 1 cached, 1 taken"),
+        ("0.12.0", "not-run", ""),
     ]
+
+
+def test_a_layer_says_which_other_images_had_it(summary: Summary) -> None:
+    built, found, _ = summary.images
+    assert {layer.name: layer.shared for layer in built.layers} == {
+        "nccl": ("vep/img-0.11.0",),
+        "nvshmem": ("vep/img-0.11.0",),
+        "environment": (),
+    }
+    assert {layer.shared for layer in found.layers} == {("vep/img-0.10.1.1",)}
+
+
+def test_each_different_layer_is_there_once_with_the_most_that_was_done_for_it(summary: Summary) -> None:
+    assert [(layer.name, layer.state, tags) for layer, tags in different_layers(summary)] == [
+        ("nccl", "cached", ("vep/img-0.10.1.1", "vep/img-0.11.0")),
+        ("nvshmem", "built", ("vep/img-0.10.1.1", "vep/img-0.11.0")),
+        ("environment", "built", ("vep/img-0.10.1.1",)),
+    ]
+
+
+def test_a_failed_build_says_which_step_and_what_it_printed_last(run: Run) -> None:
+    run.change("build:img-0.10.1.1", **FAILURE)
+    failed = run.summary().images[0]
+    assert failed.failed_step is not None
+    assert told(failed.failed_step) == [
+        "layer nvshmem",
+        "$ make -j4 install",
+        "exit code 2",
+        "src/init.cu:12: error: no such thing",
+        "make: *** [install] Error 1",
+    ]
+    assert failed.tally == "2 layers: 0 built, 1 cached, 0 taken, 1 failed"
+
+
+@pytest.mark.parametrize("warm", [True, False, None])
+def test_a_server_says_whether_its_start_was_warm(run: Run, warm: bool | None) -> None:
+    run.warm(PPLX_10, warm)
+    server = cell(run.summary(), PPLX_10).server
+    assert server is not None
+    assert server.warm is warm
 
 
 def test_the_baseline_is_marked(summary: Summary) -> None:

@@ -1,17 +1,20 @@
-"""A run as a live table on a terminal: a row a job, its state, its seconds, what it does now."""
+"""A run as a live table on a terminal: a row a job, its state, its seconds, what it does now; below an image that is
+being built, a row a layer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vep_dagger.console.layers import STYLES as LAYER_STYLES
+from vep_dagger.console.layers import Layers
 from vep_dagger.console.plain import MARKS
 from vep_dagger.jobs.events import Emit, Event
 
@@ -27,6 +30,9 @@ STYLES = {
 
 REFRESHES_PER_SECOND = 2
 """Few, since drawing takes a core's time away from what is measured."""
+
+INDENT = "  "
+"""Before the name of a layer."""
 
 STATE_WIDTH = max(len(MARKS.get(state, state)) for state in STYLES)
 SECONDS_WIDTH = 5
@@ -46,6 +52,7 @@ class Row:
     text: str = ""
     began: float | None = None
     seconds: float | None = None
+    layers: Layers = field(default_factory=Layers)
 
     def said(self) -> str:
         """What it does or came to, in one line."""
@@ -58,6 +65,13 @@ class Row:
         if seconds is None and self.began is not None and self.state == "running":
             seconds = time.monotonic() - self.began
         return f"{seconds:.0f}" if seconds is not None else ""
+
+    @property
+    def layer_lines(self) -> int:
+        """How many lines its layers want: all while it goes on, those that failed when it has failed."""
+        if self.state in ("running", "stopped"):
+            return len(self.layers.rows())
+        return sum(row.state == "failed" for row in self.layers.rows().values()) if self.state == "failed" else 0
 
 
 class LiveTable:
@@ -76,7 +90,9 @@ class LiveTable:
                 yield self.take
             except BaseException:
                 for row in self._rows.values():
-                    row.state = "stopped" if row.state == "running" else row.state
+                    if row.state == "running":
+                        row.state = "stopped"
+                        row.layers.end()
                 raise
 
     def take(self, event: Event) -> None:
@@ -95,6 +111,9 @@ class LiveTable:
             row.state = "waiting"
             row.about = "" if event.text in job else event.text
             return
+        if event.kind == "layer":
+            row.layers.take(event)
+            return
         match event.kind:
             case "job-started":
                 row.state, row.began = "running", time.monotonic()
@@ -102,14 +121,19 @@ class LiveTable:
                 row.state = event.verdict or "passed"
                 row.seconds = event.seconds if event.seconds is not None else row.seconds
         row.text = f"kept: {event.text}" if event.kind == "job-kept" else event.text
+        if event.kind == "job-finished" and event.verdict == "passed":
+            row.text = row.layers.summary() or row.text
 
     def __rich__(self) -> RenderableType:
         """The table now."""
         # A copy, since this is called by the thread that draws.
         rows = dict(list(self._rows.items()))
-        hidden = _hidden(rows, max(5, self._console.height - BESIDE))
+        room = max(5, self._console.height - BESIDE)
+        # Layers may take what jobs leave, and half of the screen.
+        hidden = _hidden(rows, max(room - sum(row.layer_lines for row in rows.values()), (room + 1) // 2))
+        left = room - (len(rows) - len(hidden))
         width = self._console.width - STATE_WIDTH - SECONDS_WIDTH - GAPS
-        longest = max(map(len, rows), default=0)
+        longest = max((len(name) for job, row in rows.items() for name in _names(job, row)), default=0)
         # Fixed widths: left to itself the table would jump with every text, and take from the states what a long reason
         # wants.
         names = min(longest, max(width // 2, width - 60))
@@ -119,9 +143,11 @@ class LiveTable:
         table.add_column("s", justify="right", no_wrap=True, width=SECONDS_WIDTH)
         table.add_column("", no_wrap=True, overflow="ellipsis", width=max(1, width - names))
         for name, row in rows.items():
-            if name not in hidden:
-                state = Text(MARKS.get(row.state, row.state), style=STYLES.get(row.state, ""))
-                table.add_row(Text(name), state, row.taken(), Text(row.said()))
+            if name in hidden:
+                continue
+            state = Text(MARKS.get(row.state, row.state), style=STYLES.get(row.state, ""))
+            table.add_row(Text(name), state, row.taken(), Text(row.said()))
+            left -= _add_layers(table, row, min(row.layer_lines, left))
         return Group(table, Text(self._counts(rows, len(hidden)), style="dim", no_wrap=True, overflow="ellipsis"))
 
     def _counts(self, rows: Mapping[str, Row], hidden: int) -> str:
@@ -130,6 +156,26 @@ class LiveTable:
         elapsed = int(time.monotonic() - self._began)
         more = f"; {hidden} of them not shown" if hidden else ""
         return f"{elapsed // 60}:{elapsed % 60:02d}  {', '.join(parts)}{more}"
+
+
+def _names(job: str, row: Row) -> Iterator[str]:
+    """What stands in the first column for a job."""
+    yield job
+    if row.layer_lines:
+        yield from (f"{INDENT}{name}" for name in row.layers.rows())
+
+
+def _add_layers(table: Table, row: Row, room: int) -> int:
+    """Add a job's layers to its row, in so many lines; how many it took."""
+    if room < 1:
+        return 0
+    shown, others = row.layers.fitting(room, failed_only=row.state == "failed")
+    for layer in shown:
+        style = LAYER_STYLES.get(layer.state, "")
+        table.add_row(Text(f"{INDENT}{layer.name}"), Text(layer.state, style=style), Text(layer.taken()), "")
+    if others:
+        table.add_row(Text(INDENT), "", "", Text(others, style="dim"))
+    return len(shown) + bool(others)
 
 
 def _hidden(rows: Mapping[str, Row], room: int) -> set[str]:

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from vep_dagger.console.live import STYLES
 from vep_dagger.console.plain import MARKS
+from vep_dagger.evidence.record import FailedStep
 from vep_dagger.jobs.run import Stage
-from vep_dagger.report.model import CellSummary, Summary
+from vep_dagger.report.images import told
+from vep_dagger.report.model import CellSummary, ImageSummary, Summary
 from vep_dagger.report.pick import decide
 
 
@@ -19,7 +21,16 @@ def print_outcome(summary: Summary, page: Path, console: Console, stage: Stage) 
     """Print the outcome for people."""
     console.print()
     console.print(_images(summary) if stage == "build" else _cells(summary, measured=stage == "bench"))
+    for image in summary.images:
+        if image.failed_step is not None:
+            console.print(_failed(image, image.failed_step), soft_wrap=True)
+        for what, where in (("published", image.published), ("exported", image.exported)):
+            if where:
+                console.print(Text(f"{what} {where}"), soft_wrap=True)
+    told_already = {image.key for image in summary.images if image.failed_step is not None}
     for cell in summary.cells:
+        if cell.image in told_already:
+            continue
         if cell.verdict in ("failed", "fell-back") and cell.reason is not None:
             # Not in the table: reasons and paths are for copying, and a narrow column would break them.
             console.print(_why(cell), soft_wrap=True)
@@ -46,12 +57,16 @@ def _cells(summary: Summary, *, measured: bool) -> Table:
 
 
 def _images(summary: Summary) -> Table:
-    table = _table("image", "", "s", "where")
+    table = _table("image", "", "s", "layers", "where")
     for image in summary.images:
         good = image.state in ("built", "cached")
         state = Text(MARKS.get(image.state, image.state), style=STYLES["passed" if good else image.state])
         seconds = f"{image.seconds:.0f}" if image.seconds is not None else ""
-        table.add_row(Text(image.tag), state, seconds, Text(image.location or image.reason or ""))
+        layers = Text(image.tally.partition(": ")[2])
+        # Where it was pushed or exported to stands below, unbroken; what a step printed, too.
+        where = "" if image.published or image.exported else image.location or ""
+        where = where if image.state != "failed" or image.failed_step else image.reason or ""
+        table.add_row(Text(image.tag), state, seconds, layers, Text(where))
     return table
 
 
@@ -65,6 +80,16 @@ def _table(*columns: str) -> Table:
 def _figure(cell: CellSummary, workload: str, metric: str) -> str:
     figure = cell.figure(workload, metric)
     return f"{figure.median:,.1f} ({figure.low:,.1f} – {figure.high:,.1f})" if figure else ""
+
+
+def _failed(image: ImageSummary, step: FailedStep) -> Text:
+    """A build that failed: what and where in its first line, then the command and the end of what it printed."""
+    text = Text(f"\n{image.tag}: {(image.reason or 'failed').splitlines()[0]}")
+    text.append("".join(f"\n  {line}" for line in told(step)), style="dim")
+    for what, value in (("log", image.log), ("help", image.hint)):
+        if value:
+            text.append(f"\n  {what}: {value}")
+    return text
 
 
 def _why(cell: CellSummary) -> Text:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TextIO
 
+from vep_dagger.console.layers import Layers
 from vep_dagger.jobs.events import Event
 
 MARKS = {"passed": "ok", "failed": "FAILED", "fell-back": "FELL BACK", "not-run": "not run"}
 
 
 class PlainLines:
-    """Prints events; progress only when its text changes."""
+    """Prints events; progress only when its text changes, and of a layer its beginning and its end."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._began = time.monotonic()
         self._said: dict[str | None, str] = {}
         self._progress: set[str] = set()
+        self._layers: dict[str | None, Layers] = {}
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
@@ -28,6 +31,8 @@ class PlainLines:
         if event.kind == "note" and event.text in self._progress:
             # A live table loses what a job said on its way; lines do not.
             return
+        if event.kind == "layer" and not self._is_news(event):
+            return
         if event.kind == "job-progress":
             self._progress.add(event.text)
             # Percentages change often; a pipe gets each phase once.
@@ -35,7 +40,16 @@ class PlainLines:
             if self._said.get(event.job) == stable:
                 return
             self._said[event.job] = stable
+        if event.kind == "job-finished" and event.verdict == "passed" and event.job in self._layers:
+            event = replace(event, text=self._layers[event.job].summary())
         print(f"{_clock(time.monotonic() - self._began)} {describe(event)}", file=self._out, flush=True)
+
+    def _is_news(self, event: Event) -> bool:
+        """Whether a layer is in another state than it was."""
+        layers = self._layers.setdefault(event.job, Layers())
+        before = layers.rows().get(event.layer or "")
+        layers.take(event)
+        return before is None or before.state != event.state
 
 
 class JsonLines:
@@ -68,6 +82,8 @@ def describe(event: Event) -> str:
         case "job-finished":
             took = f", {event.seconds:.1f} s" if event.seconds is not None else ""
             return f"{job}{MARKS[event.verdict or 'passed']} ({event.text}{took})"
+        case "layer" if event.state in ("built", "taken", "failed"):
+            return f"{job}{event.text} ({event.seconds or 0.0:.1f} s)"
         case _:
             return f"{job}{event.text}"
 

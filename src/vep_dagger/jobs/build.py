@@ -14,6 +14,9 @@ from vep_dagger.jobs.clock import Stopwatch
 from vep_dagger.jobs.events import Emit, Event
 from vep_dagger.plan import Job
 
+OUTPUT_LINES = 40
+"""How much of a failed step's output its record keeps; the log has all of it."""
+
 
 async def run_build(
     job: Job, builder: Builder, run: RunDirectory, kept: BuildRecord | None, emit: Emit
@@ -41,7 +44,8 @@ async def run_build(
     try:
         built = await builder.build(job.image, log, say, on_layer)
     except BuildError as error:
-        record = _failed(job, builder, watch, run.relative(log), error, _records(layers.values()))
+        reason = _reason(error, str(log))
+        record = _failed(job, builder, watch, run.relative(log), reason, error, _records(layers.values()))
         run.write(record)
         emit(Event("job-finished", record.reason or "", job.id, record.verdict, record.seconds, record.log))
         return None
@@ -77,13 +81,19 @@ def _passed(job: Job, built: BuiltImage, watch: Stopwatch, log: str | None) -> B
 
 
 def _failed(
-    job: Job, builder: Builder, watch: Stopwatch, log: str, error: BuildError, layers: list[LayerRecord]
+    job: Job,
+    builder: Builder,
+    watch: Stopwatch,
+    log: str,
+    reason: str,
+    error: BuildError,
+    layers: list[LayerRecord],
 ) -> BuildRecord:
     return BuildRecord(
         job=job.id,
         key=job.key,
         verdict="failed",
-        reason=f"{error.where}: {error.what}" if error.where else error.what,
+        reason=reason,
         witness=Witness(file=log, text=error.hint or error.what),
         started=watch.started,
         seconds=watch.seconds,
@@ -101,7 +111,14 @@ def _step(error: BuildError) -> FailedStep | None:
     """The step that failed, if one did: an image that cannot be lowered or pulled has none."""
     if error.layer is None and error.command is None and not error.output:
         return None
-    return FailedStep(layer=error.layer, command=error.command, code=error.code, output=list(error.output))
+    output = [line.rstrip() for line in error.output[-OUTPUT_LINES:]]
+    return FailedStep(layer=error.layer, command=error.command, code=error.code, output=output)
+
+
+def _reason(error: BuildError, log: str) -> str:
+    """Without the log's path and the output's end, which the record has elsewhere."""
+    what = error.what.partition(":\n")[0] if error.output else error.what
+    return f"{error.where}: {what}" if error.where and str(error.where) != log else what
 
 
 def _records(layers: Iterable[BuiltLayer]) -> list[LayerRecord]:

@@ -16,11 +16,12 @@ from typing import Any
 
 from vep_dagger.evidence.record import PhaseSpan
 from vep_dagger.report.grid import SYMBOLS, grid
+from vep_dagger.report.images import told
 from vep_dagger.report.metrics import SHOWN, Metric, metric
 from vep_dagger.report.model import CellSummary, Summary
 from vep_dagger.report.pick import broken, decide, ranked
 from vep_dagger.report.plots import COLOURS, Plot, plots
-from vep_dagger.report.text import clean, figure, href, limit, seconds, size
+from vep_dagger.report.text import clean, figure, href, limit, seconds, size, start
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -61,6 +62,8 @@ def report_html(summary: Summary) -> str:
         href=href,
         seconds=seconds,
         size=size,
+        start=start,
+        told=told,
         broken=broken,
         metric=metric,
         shares=_shares,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from vep_dagger.evidence.record import Witness
+from vep_dagger.report.images import told
 from vep_dagger.report.model import CellSummary, JobSummary, Summary
 from vep_dagger.report.text import clean
 
@@ -56,7 +57,8 @@ def _outcome(case: ET.Element, job: JobSummary) -> None:
     reason = clean(job.reason or job.verdict)
     if job.verdict in ("failed", "fell-back"):
         failure = ET.SubElement(case, "failure", {"type": job.verdict, "message": reason})
-        failure.text = "\n".join([reason, *_witness(job.witness)])
+        step = [clean(line) for line in told(job.step)] if job.step else []
+        failure.text = "\n".join([reason, *_witness(job.witness), *step])
     elif job.verdict == "not-run":
         ET.SubElement(case, "skipped", {"message": reason})
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vep_dagger.report.grid import SYMBOLS, grid
+from vep_dagger.report.images import different_layers, told
 from vep_dagger.report.metrics import SHOWN, metric
 from vep_dagger.report.model import CellSummary, Summary
 from vep_dagger.report.pick import Decision, broken, decide, ranked
 from vep_dagger.report.statistics import Distribution
-from vep_dagger.report.text import clean, figure, one_line, seconds
+from vep_dagger.report.text import clean, figure, one_line, seconds, size, start
 
 ROWS = 100
 """The most rows of a table of figures, and the most cells that are explained: a job summary may hold 1 MiB."""
@@ -56,6 +57,7 @@ def report_markdown(summary: Summary) -> str:
         "",
         *_figures(summary),
         *_reasons(summary),
+        *_starts(summary),
         *_builds(summary),
     ]
     warnings = [*summary.warnings, *(f"{cell.slug}: {text}" for cell in summary.cells for text in cell.warnings)]
@@ -152,15 +154,51 @@ def _reasons(summary: Summary) -> Iterable[str]:
     yield ""
 
 
+def _starts(summary: Summary) -> Iterable[str]:
+    """Only where something is kept between starts: else all are alike."""
+    cells = [(cell, cell.server) for cell in summary.cells if cell.server and cell.server.warm is not None]
+    if not cells:
+        return
+    yield from ("## Starts", "")
+    yield from _table(
+        ["cell", "ready after", "start"],
+        ([code(cell.slug), seconds(server.ready_seconds), start(server.warm)] for cell, server in cells[:ROWS]),
+    )
+    yield ""
+
+
 def _builds(summary: Summary) -> Iterable[str]:
     if not summary.images:
         return
     yield from ("## Builds", "")
     yield from _table(
-        ["image", "vLLM", "state", "time", "notes"],
+        ["image", "vLLM", "state", "layers", "time", "published", "notes"],
         (
-            [code(image.tag), plain(image.release), image.state, seconds(image.seconds), plain("; ".join(image.notes))]
+            [
+                *(code(image.tag), plain(image.release), image.state, plain(image.tally), seconds(image.seconds)),
+                code(image.published or image.digest or "") if image.published or image.digest else "",
+                plain("; ".join(image.notes)),
+            ]
             for image in summary.images
+        ),
+    )
+    yield ""
+    for image in summary.images:
+        if image.failed_step:
+            yield from (f"{code(image.tag)} failed:", "", *fenced("\n".join(told(image.failed_step)), "text"), "")
+    yield from _layers(summary)
+
+
+def _layers(summary: Summary) -> Iterable[str]:
+    found = different_layers(summary)
+    if not found:
+        return
+    yield from ("## Layers", "", "Each different one once.", "")
+    yield from _table(
+        ["layer", "state", "time", "size", "images"],
+        (
+            [plain(layer.name), layer.state, seconds(layer.seconds), size(layer.size_bytes), str(len(tags))]
+            for layer, tags in found[:ROWS]
         ),
     )
     yield ""

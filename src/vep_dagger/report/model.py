@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from vep_dagger.evidence.record import Answer, LineSeen, PhaseSpan, Repeat, Verdict, Witness
+from vep_dagger.evidence.record import Answer, FailedStep, LineSeen, PhaseSpan, Repeat, Verdict, Witness
 from vep_dagger.report.metrics import Better
 from vep_dagger.report.statistics import Distribution
 
@@ -61,6 +61,8 @@ class JobSummary:
     witness: Witness | None
     seconds: float | None
     """None when it was not run."""
+    step: FailedStep | None = None
+    """What of a build failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class ServerSummary:
     command: tuple[str, ...]
     log: str
     ready_seconds: float | None
+    warm: bool | None
+    """Whether what an earlier start compiled was there; None where nothing is kept between starts."""
     version: str | None
     peak_memory_bytes: int | None
     phases: tuple[PhaseSpan, ...]
@@ -148,6 +152,19 @@ class CellSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """One layer or step of an image's build."""
+
+    name: str
+    key: str
+    state: Literal["built", "cached", "taken", "failed"]
+    seconds: float
+    size_bytes: int | None
+    shared: tuple[str, ...]
+    """The tags of the other images whose builds had it too."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSummary:
     """One image and how its build went; ``seconds`` and what follows are empty when it was not built."""
 
@@ -162,11 +179,25 @@ class ImageSummary:
     seconds: float | None = None
     location: str | None = None
     size_bytes: int | None = None
-    built: int = 0
-    """Layers that were built; ``cached`` were there already or taken from a store."""
-    cached: int = 0
+    digest: str | None = None
+    published: str | None = None
+    exported: str | None = None
+    layers: tuple[LayerSummary, ...] = ()
+    failed_step: FailedStep | None = None
+    hint: str | None = None
+    """What to do about a build that failed: how to get a shell where the step was, for instance."""
     notes: tuple[str, ...] = ()
     log: str | None = None
+
+    @property
+    def tally(self) -> str:
+        """``16 layers: 4 built, 12 cached, 0 taken``; empty when nothing is known of layers."""
+        if not self.layers:
+            return ""
+        states: list[str] = [layer.state for layer in self.layers]
+        counted = [*("built", "cached", "taken"), *(["failed"] if "failed" in states else [])]
+        parts = ", ".join(f"{states.count(state)} {state}" for state in counted)
+        return f"{len(states)} layer{'' if len(states) == 1 else 's'}: {parts}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from vep_dagger.report.text import one_line
 
 BEFORE = ("cell", "verdict")
 AFTER = ("workload", "repeat", "completed", "num_prompts", "duration_s")
+LAST = ("ready_s", "warm", "reason")
 FORMULA = ("=", "+", "-", "@")
 
 
@@ -22,17 +23,26 @@ def results_csv(summary: Summary) -> str:
     """
     axes = list(dict.fromkeys([*summary.axes, *(axis for cell in summary.cells for axis in cell.choices)]))
     metrics = [*KNOWN, *sorted(_names(summary) - set(KNOWN))]
-    taken = {*BEFORE, *AFTER, *metrics, "reason"}
+    taken = {*BEFORE, *AFTER, *metrics, *LAST}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [f"axis_{axis}" if axis in taken else axis for axis in axes]
-    writer.writerow([harmless(name) for name in (*BEFORE, *heads, *AFTER, *metrics, "reason")])
+    writer.writerow([harmless(name) for name in (*BEFORE, *heads, *AFTER, *metrics, *LAST)])
     for cell in summary.cells:
         before = [harmless(cell.slug), cell.verdict, *(harmless(cell.choices.get(axis, "")) for axis in axes)]
-        reason = harmless(one_line(cell.reason or ""))
+        last = [*_start(cell), harmless(one_line(cell.reason or ""))]
         for measurement in _measurements(cell, metrics):
-            writer.writerow([*before, *measurement, reason])
+            writer.writerow([*before, *measurement, *last])
     return out.getvalue()
+
+
+def _start(cell: CellSummary) -> list[str]:
+    """How long the server took to be ready, and whether that was a warm start, where anything is kept for one."""
+    server = cell.server
+    if server is None:
+        return ["", ""]
+    ready = "" if server.ready_seconds is None else repr(server.ready_seconds)
+    return [ready, "" if server.warm is None else str(server.warm).lower()]
 
 
 def harmless(text: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vep_dagger.evidence.record import AnyRecord, BenchRecord, BuildRecord, LineSeen, SmokeRecord
+from vep_dagger.report.images import images
 from vep_dagger.report.metrics import metric
 from vep_dagger.report.model import (
     CellSummary,
     GateCheck,
-    ImageSummary,
     JobSummary,
     Link,
     Measured,
@@ -27,7 +27,7 @@ from vep_dagger.report.text import clean
 from vep_dagger.report.verdict import cleaned, job_summaries, judge, void
 
 if TYPE_CHECKING:
-    from vep_dagger.plan.document import CellDoc, ImageDoc, JobDoc, PlanDoc
+    from vep_dagger.plan.document import CellDoc, JobDoc, PlanDoc
 
 __all__ = ["RunFacts", "Summary", "summarise"]
 
@@ -58,7 +58,7 @@ def summarise(plan: PlanDoc, records: Mapping[str, AnyRecord], facts: RunFacts) 
         only=plan.only,
         axes={axis: tuple(labels) for axis, labels in plan.axes.items()},
         cells=tuple(cell(doc) for doc in plan.cells),
-        images=tuple(_image(doc, builds.get(doc.key), plan, records) for doc in plan.images),
+        images=images(plan, records),
         workloads=tuple(
             WorkloadSummary(load.name, load.num_prompts, load.repeats, dict(load.options)) for load in plan.workloads
         ),
@@ -112,6 +112,7 @@ def _server(smoke: SmokeRecord) -> ServerSummary:
         command=tuple(server.command),
         log=server.log,
         ready_seconds=server.ready_seconds,
+        warm=server.warm,
         version=server.version,
         peak_memory_bytes=server.peak_memory_bytes,
         phases=tuple(server.phases),
@@ -156,7 +157,7 @@ def _gates(gates: Mapping[str, float], measured: Iterable[Measured]) -> Iterable
 
 
 def _command(doc: CellDoc, plan: PlanDoc, facts: RunFacts) -> str:
-    verb = "bench" if plan.workloads else "smoke"
+    verb = "build" if doc.deployment is None else "bench" if plan.workloads else "smoke"
     words = [
         "vep",
         verb,
@@ -192,28 +193,3 @@ def _evidence(jobs: tuple[JobSummary, ...], records: Mapping[str, AnyRecord], fa
     for job in jobs:
         if job.id in records and job.id in facts.records:
             yield Link(f"{job.kind}{f' {job.workload}' if job.workload else ''}, record", facts.records[job.id])
-
-
-def _image(doc: ImageDoc, job: JobDoc | None, plan: PlanDoc, records: Mapping[str, AnyRecord]) -> ImageSummary:
-    cells = sum(cell.image == doc.key for cell in plan.cells)
-    record = records.get(job.id) if job else None
-    if not isinstance(record, BuildRecord):
-        return ImageSummary(doc.key, doc.tag, doc.recipe, doc.release, doc.device, cells, "not-run")
-    states = [layer.state for layer in record.layers]
-    return ImageSummary(
-        key=doc.key,
-        tag=doc.tag,
-        recipe=doc.recipe,
-        release=doc.release,
-        device=doc.device,
-        cells=cells,
-        state="failed" if record.verdict != "passed" else "cached" if record.cached else "built",
-        reason=clean(record.reason) if record.reason else None,
-        seconds=record.seconds,
-        location=record.location,
-        size_bytes=record.size_bytes,
-        built=states.count("built"),
-        cached=states.count("cached") + states.count("taken"),
-        notes=tuple(clean(note) for note in record.notes),
-        log=record.log,
-    )

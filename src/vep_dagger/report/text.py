@@ -54,6 +54,13 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def start(warm: bool | None) -> str:
+    """What a server's start found; empty where nothing is kept between starts."""
+    if warm is None:
+        return ""
+    return "warm: compiled code of an earlier start was there" if warm else "cold: it compiled its code itself"
+
+
 def size(value: int | None) -> str:
     """Bytes in decimal units: ``2.5 GB``."""
     if value is None:

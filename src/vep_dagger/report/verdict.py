@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vep_dagger.evidence.record import AnyRecord, BenchRecord, Verdict, Witness
+from vep_dagger.evidence.record import AnyRecord, BenchRecord, BuildRecord, Verdict, Witness
+from vep_dagger.report.images import cleaned_step
 from vep_dagger.report.model import JobSummary
 from vep_dagger.report.text import clean
 
@@ -62,7 +63,9 @@ def job_summaries(jobs: Sequence[JobDoc], records: Mapping[str, AnyRecord]) -> I
         elif verdict != "passed":
             stopped = f"{job.kind} {'fell back' if verdict == 'fell-back' else 'failed'}"
         reason = clean(why) if why else None
-        yield JobSummary(job.id, job.kind, job.workload, verdict, reason, cleaned(record.witness), record.seconds)
+        step = cleaned_step(record.failed_step) if isinstance(record, BuildRecord) else None
+        witness = cleaned(record.witness)
+        yield JobSummary(job.id, job.kind, job.workload, verdict, reason, witness, record.seconds, step)
 
 
 def judge(impossible: str | None, jobs: Sequence[JobSummary]) -> Judgement:
