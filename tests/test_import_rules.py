@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "plan": ("dsl", "layers", "recipes", "matrix", "compat"),
     "engines": ("processes",),
     "builders": ("dsl", "plan", "processes", "engines"),
-    "launchers": ("builders.base", "builders.settings", "engines", "plan", "compat", "processes"),
+    "launchers": ("builders.base", "builders.cache", "builders.settings", "engines", "plan", "compat", "processes"),
     "evidence": ("plan", "processes"),
     "jobs": ("dsl", "matrix", "compat", "plan", "evidence", "builders.base", "launchers.base"),
     "report": ("evidence", "plan.document"),

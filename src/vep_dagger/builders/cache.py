@@ -7,6 +7,8 @@
     <cache>/venv/trash/             being deleted
     <cache>/venv/locks/<key>.lock   held exclusively by who builds or deletes, shared by who uses it
     <cache>/mounts/<name>/          cache mounts of recipes
+    <cache>/compiled/<name>/        what servers of an image compiled at run time, for one kind of GPU; its lock is
+                                    <cache>/venv/locks/<name>.lock
 """
 
 from __future__ import annotations
@@ -92,8 +94,13 @@ class Places:
         """The directory of a recipe's cache mount."""
         return self.root / "mounts" / name
 
+    @property
+    def compiled(self) -> Path:
+        """Holds what servers compile at run time."""
+        return self.root / "compiled"
+
     def lock(self, key: str) -> Lock:
-        """The lock of an environment's key."""
+        """The lock of an environment's key, or of a place for what servers compile."""
         return Lock(self.environments / "locks" / f"{key}.lock")
 
     def prepare(self) -> None:
@@ -184,7 +191,7 @@ def prune(
     now: datetime | None = None,
 ) -> int:
     """Delete environments: those not used for ``keep_days``, all of them, or those whose keys begin with one of
-    ``keys``.
+    ``keys``; and by age, or with all, what servers have compiled.
 
     What a running process uses stays. Gives the bytes that the disk has got back: files that uv's cache or another
     environment has too are not among them.
@@ -197,9 +204,8 @@ def prune(
     doomed = []
     locks = []
     try:
-        for path in _directories(places.environments):
-            if len(path.name) != _KEY_LENGTH:
-                continue
+        environments = [path for path in _directories(places.environments) if len(path.name) == _KEY_LENGTH]
+        for path in [*environments, *_directories(places.compiled)]:
             chosen = any(path.name.startswith(key) for key in keys if key)
             old = before is not None and _last_used(path) < before
             lock = places.lock(path.name)

@@ -37,7 +37,7 @@ vLLM: ``vllm/envs.py``, and ``vllm/utils/deep_gemm.py``, which puts DeepGEMM's b
 """
 
 SETTLED = "settled"
-"""The directory of the notes, one empty file for each deployment's key."""
+"""The directory of the notes, one empty directory for each deployment's key (``mkdir -p`` makes it)."""
 
 ASK_GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 """The command that lists the GPUs, one a line."""
@@ -53,7 +53,7 @@ def variables(directory: str = MOUNT) -> dict[str, str]:
 
 
 def note(key: str) -> str:
-    """The file, below the place, that says that a deployment was healthy there."""
+    """What is there, below the place, once a deployment was healthy in it: an empty directory."""
     return f"{SETTLED}/{key}"
 
 

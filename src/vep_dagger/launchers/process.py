@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vep_dagger.builders.base import BuiltImage
+from vep_dagger.builders.cache import Places, cache_root, touch
 from vep_dagger.errors import LaunchError
-from vep_dagger.launchers import ports
+from vep_dagger.launchers import compiled, ports
 from vep_dagger.launchers.base import ServerSpec, Stopped, refuse_nodes
-from vep_dagger.launchers.environment import declared_environment
+from vep_dagger.launchers.environment import OURS, declared_environment
 from vep_dagger.processes.run import Guarded, run_logged
 
 
@@ -27,6 +28,9 @@ class ProcessServer:
     image: BuiltImage
     spec: ServerSpec
     port: int
+    note: Path | None = None
+    """The note that says that this deployment was healthy before; None where nothing is kept."""
+    warm: bool | None = None
 
     def exited(self) -> int | None:
         """The exit code (negative: the signal), or None while it lives."""
@@ -59,13 +63,12 @@ class ProcessServer:
         """What its processes hold: PSS where it can be read, else RSS; None when it has ended."""
         return self.guarded.memory_bytes()
 
-    @property
-    def warm(self) -> bool | None:
-        """Nothing is kept between starts."""
-        return None
-
     async def settled(self) -> None:
-        """Nothing to note."""
+        """Note that a start of this deployment finds what it has compiled. A cache that has become unwritable keeps no
+        such notes."""
+        if self.note is not None:
+            with suppress(OSError):
+                self.note.mkdir(parents=True, exist_ok=True)
 
     async def stop(self, grace_s: float) -> Stopped:
         """SIGTERM to the main process, and after ``grace_s`` SIGKILL to all. Cannot be cancelled. Raises LaunchError if
@@ -97,17 +100,41 @@ class ProcessLauncher:
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[ProcessServer]:
         """Start a server; leaving the context stops it, also when cancelled. Raises LaunchError, PortError or
         MachineError."""
-        env = declared_environment(os.environ, image, spec.env, spec.unset)
-        with ports.reserved(spec.host, spec.port) as port:
+        gpu = await compiled.gpu_kind(spec.gpus, os.environ)
+        with ports.reserved(spec.host, spec.port) as port, kept(compiled.volume_name(image, gpu)) as place:
+            ours = OURS | (compiled.variables(str(place)) if place else {})
+            env = declared_environment(os.environ, image, spec.env, spec.unset, ours)
             command = resolve(spec.argv, image, spec, port, env)
             guarded = await Guarded.start(
                 command, env=env, cwd=spec.directory, log=spec.log, label=spec.name, marks=spec.directory
             )
-            server = ProcessServer(ports.url(spec.host, port), command, guarded, image, spec, port)
+            note = place / compiled.note(spec.key) if place and spec.key else None
+            warm = note.exists() if note else None
+            server = ProcessServer(ports.url(spec.host, port), command, guarded, image, spec, port, note, warm)
             try:
                 yield server
             finally:
                 await server.stop(self.grace_s)
+
+
+@contextmanager
+def kept(name: str) -> Iterator[Path | None]:
+    """The directory of the user's cache for what servers of an image compile, kept from being pruned meanwhile; None
+    where the cache cannot be written, or is being pruned."""
+    places = Places(cache_root())
+    place = places.compiled / name
+    lock = places.lock(name)
+    try:
+        usable = lock.try_acquire("shared")
+        if usable:
+            place.mkdir(parents=True, exist_ok=True)
+            touch(place)
+    except OSError:
+        usable = False
+    try:
+        yield place if usable and os.access(place, os.W_OK) else None
+    finally:
+        lock.release()
 
 
 def resolve(

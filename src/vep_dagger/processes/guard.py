@@ -11,10 +11,11 @@ through any number of forks and sessions, so that nothing slips away, and having
 left at all.
 
 Control (stdin), one JSON object a line: first the request (``argv`` with an absolute program, ``env``, ``cwd``,
-``grace_s``, ``linger_s``, and ``mark``, a file to delete at the end, or null), then any number of ``{"stop":
-grace_s}``. Reports (stdout), one JSON object a line: ``started`` (pid) or ``failed`` (step, errno); ``exited`` (code)
-as soon as the command's main process has; ``ended`` (code, killed, forced) when nothing is left. Codes are exit codes,
-or negative signals. stderr is the log: the command's stdout and stderr, and the guard's own should it ever fail.
+``grace_s``, ``linger_s``, ``mark``, a file to delete at the end, or null, and ``last``, what is to be done when nothing
+is left (:mod:`.last`), or null), then any number of ``{"stop": grace_s}``. Reports (stdout), one JSON object a line:
+``started`` (pid) or ``failed`` (step, errno); ``exited`` (code) as soon as the command's main process has; ``ended``
+(code, killed, forced) when nothing is left. Codes are exit codes, or negative signals. stderr is the log: the command's
+stdout and stderr, and the guard's own should it ever fail.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Any
 if not __package__:
     sys.path.append(os.path.abspath(__file__).removesuffix("/vep_dagger/processes/guard.py"))  # noqa: PTH100
 
+from vep_dagger.processes.last import Last, carry_out
 from vep_dagger.processes.procfs import descendants, send
 
 PR_SET_PDEATHSIG = 1
@@ -218,6 +220,8 @@ def main() -> None:
         return
     say("started", pid=guard.main)
     guard.watch()
+    if last := request[0]["last"]:
+        carry_out(Last(**last))
     if mark := request[0]["mark"]:
         with contextlib.suppress(OSError):
             os.unlink(mark)  # noqa: PTH108

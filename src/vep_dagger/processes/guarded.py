@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from vep_dagger.errors import LaunchError
 from vep_dagger.processes.failure import cannot, not_started
+from vep_dagger.processes.last import Last, carry_out
 from vep_dagger.processes.leftovers import MARK_FILE, kill_leftovers, mark_environment
 from vep_dagger.processes.procfs import descendants
 
@@ -57,7 +58,13 @@ class Guarded:
     """
 
     def __init__(
-        self, guard: subprocess.Popen[bytes], marker: str, label: str, grace_s: float, mark: Path | None
+        self,
+        guard: subprocess.Popen[bytes],
+        marker: str,
+        label: str,
+        grace_s: float,
+        mark: Path | None,
+        last: Last | None = None,
     ) -> None:
         assert guard.stdin is not None
         assert guard.stdout is not None
@@ -70,6 +77,7 @@ class Guarded:
         self._control = guard.stdin
         self._report = guard.stdout
         self._mark = mark
+        self._last = last
         self._heard = b""
         self._silent = False
         self._code: int | None = None
@@ -95,20 +103,23 @@ class Guarded:
         grace_s: float = 5.0,
         linger_s: float = LINGER_S,
         marks: Path | None = None,
+        last: Last | None = None,
     ) -> Self:
         """Start a command whose first argument is an absolute path, with exactly this environment; its output is
         appended to ``log``.
 
         ``grace_s`` is what it gets between SIGTERM and SIGKILL when nobody is there to say (``vep`` was killed, or the
         context is left), ``linger_s`` what its other processes get once the main one has ended. A file in ``marks``
-        says for how long something of it may be alive (see :func:`.leftovers.reap`). Raises LaunchError.
+        says for how long something of it may be alive (see :func:`.leftovers.reap`). ``last`` is done when nothing of
+        it is left, whether ``vep`` is there or not. Raises LaunchError.
         """
         marker = uuid.uuid4().hex
         mark = marks / f"{MARK_FILE}{marker}" if marks is not None else None
         label = label or Path(argv[0]).name
-        guarded = cls(_spawn_guard(log, marker, label, mark), marker, label, grace_s, mark)
+        guarded = cls(_spawn_guard(log, marker, label, mark), marker, label, grace_s, mark, last)
         request = {"argv": list(argv), "env": {**env, **mark_environment(marker)}}
         settings = {"cwd": _absolute(cwd), "grace_s": grace_s, "linger_s": linger_s, "mark": mark and _absolute(mark)}
+        settings["last"] = last and last.message()
         try:
             guarded._say(request | settings)
             await guarded._until(lambda: guarded.pid != 0)
@@ -162,7 +173,7 @@ class Guarded:
         begin = time.monotonic()
         with anyio.CancelScope(shield=True):
             self._say({"stop": grace_s})
-            with anyio.move_on_after(grace_s + PATIENCE_S):
+            with anyio.move_on_after(grace_s + PATIENCE_S + (self._last.timeout_s if self._last else 0)):
                 await self._until(lambda: False)
             await self._finish(begin)
         assert self._ended is not None
@@ -243,6 +254,8 @@ class Guarded:
                 await self._until(lambda: False)
                 forced = self._code is None
                 killed = len(await anyio.to_thread.run_sync(kill_leftovers, self.marker))
+                if self._last is not None:
+                    await anyio.to_thread.run_sync(carry_out, self._last)
             await anyio.to_thread.run_sync(self._guard.wait)
             self._control.close()
             self._report.close()

@@ -8,15 +8,21 @@ be alive. So a later ``vep`` that is given the directory can end what an earlier
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vep_dagger.errors import LaunchError
+from vep_dagger.errors import LaunchError, MachineError
+from vep_dagger.processes.last import Last, carry_out
 from vep_dagger.processes.procfs import Process, process, processes, send
 
 MARK = "VEP_PROCESS"
 MARK_FILE = ".vep-process-"
+CONTAINER_FILE = ".vep-container-"
+CONTAINER_NAME = re.compile(r"vep-[a-z0-9][a-z0-9_.-]*")
+GONE = "No such container"
 
 
 def mark_environment(marker: str) -> dict[str, str]:
@@ -87,3 +93,30 @@ def reap(directory: Path, patience_s: float = 10.0) -> list[int]:
         killed += kill_leftovers(file.name.removeprefix(MARK_FILE), patience_s)
         file.unlink(missing_ok=True)
     return killed
+
+
+def container_removal(program: str, name: str, mark: Path, environ: Mapping[str, str]) -> Last:
+    """What removes a container by its name, alive or not, and then the file that tells of it."""
+    argv = (program, "container", "rm", "--force", "--volumes", name)
+    return Last(argv, dict(environ), GONE, str(mark.absolute()))
+
+
+def reap_containers(directory: Path, programs: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """Remove the containers that an earlier run left: those that have a file under ``directory``; their names. Blocks.
+
+    ``programs`` are the docker clients to try. Call it after :func:`reap`, which ends the guards that do the same.
+    Raises MachineError where none of them can.
+    """
+    removed = []
+    for mark in sorted(directory.rglob(f"{CONTAINER_FILE}*")):
+        name = mark.name.removeprefix(CONTAINER_FILE)
+        if not CONTAINER_NAME.fullmatch(name):
+            continue
+        if not any(carry_out(container_removal(program, name, mark, environ)) for program in programs):
+            raise MachineError(
+                f"the container {name} was left by a run that was killed, and Docker does not remove it",
+                where=str(mark),
+                hint=f"start Docker's daemon; or remove it yourself, with this file: docker rm --force {name}",
+            )
+        removed.append(name)
+    return removed
