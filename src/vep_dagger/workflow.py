@@ -17,6 +17,7 @@ from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import PLAIN_BASE, PLAIN_BASE_VARIABLE, BuildSettings
 from vep_dagger.compat import Compat
 from vep_dagger.engines import Engines, open_engines
+from vep_dagger.engines.docker import client_programs
 from vep_dagger.errors import EvidenceError, MachineError, UsageError, VepError
 from vep_dagger.evidence import AnyRecord, RunDirectory, RunFile
 from vep_dagger.evidence.rundir import record_place
@@ -28,7 +29,7 @@ from vep_dagger.launchers.base import Launcher
 from vep_dagger.launchers.registry import OF_BUILDER, find_launcher
 from vep_dagger.plan import Plan, load_plan
 from vep_dagger.plan.document import JobKind
-from vep_dagger.processes.leftovers import reap
+from vep_dagger.processes.leftovers import reap, reap_containers
 
 if TYPE_CHECKING:
     from vep_dagger.report.model import Summary
@@ -195,6 +196,8 @@ def settle(directory: RunDirectory, full: Plan, options: Options, emit: Emit) ->
     """
     for pid in reap(directory.path):
         emit(Event("note", f"process {pid} was left by a run that was killed; it is ended"))
+    for name in reap_containers(directory.path, client_programs(os.environ), os.environ):
+        emit(Event("note", f"container {name} was left by a run that was killed; it is removed"))
     if not options.resume:
         return full.choose(options.only), {}
     before = directory.plan()

@@ -57,7 +57,7 @@ async def find_docker(environ: Mapping[str, str]) -> Docker:
     was tried.
     """
     tried: list[str] = []
-    for program in _programs(environ):
+    for program in client_programs(environ):
         version = await _ask(program, ("version", "--format", "{{.Server.Version}}"), environ, PATIENCE_S)
         if version.code != 0:
             tried.append(f"{program}: {version.complaint}")
@@ -87,7 +87,8 @@ async def _why_not_build(program: str, environ: Mapping[str, str]) -> str | None
     )
 
 
-def _programs(environ: Mapping[str, str]) -> list[str]:
+def client_programs(environ: Mapping[str, str]) -> list[str]:
+    """The programs that may be Docker's client, the first choice first."""
     if named := environ.get(VARIABLE):
         return [named]
     directories = environ.get("PATH", os.defpath).split(os.pathsep)

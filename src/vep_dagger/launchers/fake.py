@@ -76,6 +76,8 @@ class Script:
     bench_seconds: float = 0.0
     bench_exit_code: int = 0
     bench_lines: Sequence[str] = ("============ Serving Benchmark Result ============",)
+    warm: bool | None = None
+    """Whether the start finds what an earlier one has compiled; by default as with a launcher that keeps nothing."""
 
 
 class FakeServer:
@@ -85,6 +87,8 @@ class FakeServer:
         self.image, self.spec, self.script = image, spec, script
         self.clients: list[tuple[str, ...]] = []
         """The commands of the clients that ran."""
+        self.settled_times = 0
+        """How often it was said to be healthy."""
         self.requests = 0
         self.tokens = 0
         self._code: int | None = None
@@ -165,11 +169,12 @@ class FakeServer:
 
     @property
     def warm(self) -> bool | None:
-        """Nothing is kept between starts."""
-        return None
+        """What the script says."""
+        return self.script.warm
 
     async def settled(self) -> None:
-        """Nothing to note."""
+        """Count that it was called."""
+        self.settled_times += 1
 
     async def stop(self, grace_s: float) -> Stopped:
         """End it, as the script has it."""
