@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,15 @@ from vep_dagger.processes.run import run_logged
 FETCH_TIMEOUT_S = 1800.0
 QUESTION_TIMEOUT_S = 120.0
 
+_ALL = "2147483647"
+"""The depth that git calls infinite (git-fetch, ``--unshallow``)."""
+
+_NOBODY_ANSWERS = re.compile(
+    "Could not resolve host|Failed to connect|Could not connect|Connection refused|Connection timed out|"
+    "Authentication failed|could not read Username|does not appear to be a git repository|Operation too slow"
+)
+"""Where asking for something else would not help."""
+
 _KEPT = frozenset(
     """
     SSH_AUTH_SOCK GIT_SSH GIT_SSH_COMMAND GIT_SSL_CAINFO GIT_SSL_CAPATH GIT_SSL_NO_VERIFY
@@ -36,6 +46,9 @@ _SETTINGS = {
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
     "gc.auto": "0",
+    # Less than a kilobyte a second for a minute is a server that does not answer any more.
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "60",
     "advice.detachedHead": "false",
     # The same content on every machine, whatever its user likes.
     "core.autocrlf": "false",
@@ -60,6 +73,7 @@ class _Checkout:
         self._say = say
         self._log = place.with_name("git.log")
         self._environ = _environment(source, settings)
+        self._program = _program(self._environ)
         self._from = shown(rewrite(source.url, settings.mirrors))
 
     async def run(self) -> None:
@@ -81,12 +95,15 @@ class _Checkout:
         wanted: list[tuple[str, ...]] = [("--depth", "1", "origin", commit)]
         if self._source.ref:
             wanted.append(("--depth", "1", "origin", self._source.ref))
-        wanted.append(("origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"))
+        # All of it: also what a shallow fetch before has cut off.
+        wanted.append(("--depth", _ALL, "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"))
         said: list[str] = []
         for words in wanted:
             code, said = await self._run("fetch", "--quiet", "--no-tags", *words, timeout_s=FETCH_TIMEOUT_S)
             if code == 0 and await self._has_commit():
                 return
+            if code and _NOBODY_ANSWERS.search("\n".join(said)):
+                break
         if code:
             raise self._unreachable("cannot be fetched", said)
         raise BuildError(
@@ -123,18 +140,20 @@ class _Checkout:
 
     async def _run(self, *words: str, timeout_s: float = QUESTION_TIMEOUT_S) -> tuple[int, list[str]]:
         self._log.unlink(missing_ok=True)
+        command = [self._program, *words]
         try:
-            code = await run_logged(
-                ["git", *words], env=self._environ, cwd=self._place, log=self._log, timeout_s=timeout_s
-            )
+            code = await run_logged(command, env=self._environ, cwd=self._place, log=self._log, timeout_s=timeout_s)
         except LaunchError as error:
-            if shutil.which("git", path=self._environ.get("PATH")) is None:
-                raise MachineError(
-                    "there is no program git on PATH", where=self._from, hint="install git: apt-get install git"
-                ) from None
             raise MachineError(f"git {words[0]}: {error.what}", where=self._from) from None
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
         return code, lines
+
+
+def _program(environ: Mapping[str, str]) -> str:
+    program = shutil.which("git", path=environ.get("PATH", os.defpath))
+    if program is None:
+        raise MachineError("there is no program git on PATH", hint="install it (Debian: apt-get install git)")
+    return program
 
 
 def _environment(source: GitSource, settings: BuildSettings) -> dict[str, str]:
