@@ -37,7 +37,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(slots=True)
 class Vertex:
-    """One step: its stage, its number there (FROM is the first) and how many there are."""
+    """One step: its stage, its number there and how many there are."""
 
     name: str
     stage: str | None = None
@@ -52,7 +52,7 @@ class Vertex:
     @property
     def works(self) -> bool:
         """Whether it does something that can be cached: FROM only names where a stage begins."""
-        return self.stage is not None and self.number > 1
+        return self.stage is not None and not self.name.startswith("FROM ")
 
     @property
     def code(self) -> int | None:

@@ -60,12 +60,14 @@ class FileStage:
     base: str
     instructions: tuple[Instruction, ...]
     stage: Stage | None = None
+    first: int = 1
+    """The number of its first step: BuildKit counts FROM where that is an image, and not where it is a stage."""
 
     def render(self, until: int | None = None) -> str:
         """Its text; with ``until`` that before the step of this number."""
         lines = [f"# {comment}" for comment in self.comments]
         lines.append(f"FROM {self.base} AS {self.name}")
-        number = 1
+        number = self.first - 1
         for instruction in self.instructions:
             number += instruction.counted
             if until is not None and number >= until:
@@ -76,7 +78,7 @@ class FileStage:
     def step(self, number: int) -> Instruction | None:
         """The instruction that BuildKit calls by this number."""
         counted = [instruction for instruction in self.instructions if instruction.counted]
-        return counted[number - 2] if 2 <= number <= len(counted) + 1 else None
+        return counted[number - self.first] if 0 <= number - self.first < len(counted) else None
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def _stage(
     if stage.name == IMAGE:
         made.append(Instruction(keywords("LABEL", labels)))
         made.append(set_shell(_RESET_SHELL))
-    return FileStage(file_name, _comments(stage), base, tuple(made), stage)
+    first = 1 if isinstance(stage.base, str) and stage.base not in taken else 2
+    return FileStage(file_name, _comments(stage), base, tuple(made), stage, first)
 
 
 @dataclass
@@ -298,7 +301,7 @@ def _after(checks: Sequence[Exec], directory: str, image: str, context: _Context
     yield FileStage(RESULT_STAGE, (), "scratch", (Instruction(copy(directory, "/", origin=CHECK_STAGE)),))
     yield FileStage(
         FINAL_STAGE, ("The image, with what it holds and how it was proven.",), image,
-        (Instruction(copy(MANIFEST_PLACE, MANIFEST)),),
+        (Instruction(copy(MANIFEST_PLACE, MANIFEST, mode=0o644)),),
     )  # fmt: skip
 
 

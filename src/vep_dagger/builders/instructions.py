@@ -19,7 +19,7 @@ class Instruction:
 
     @property
     def counted(self) -> bool:
-        """Whether BuildKit counts it as a step (``[nccl 3/5]``); FROM is the first."""
+        """Whether BuildKit counts it as a step (``[nccl 3/5]``)."""
         return self.text.startswith(("RUN ", "COPY ", "WORKDIR "))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Answer:
     code: int
     out: str
     err: str
+    raw: bytes = b""
+    """What it printed to its standard output, as it is, where that is no text."""
 
     @property
     def complaint(self) -> str:
@@ -42,14 +45,24 @@ class Docker:
     version: str
     environ: Mapping[str, str]
 
-    async def ask(self, *words: str, timeout_s: float = PATIENCE_S, stdin: bytes | None = None) -> Answer:
+    async def ask(
+        self, *words: str, timeout_s: float = PATIENCE_S, stdin: bytes | None = None, text: bool = True
+    ) -> Answer:
         """Run ``docker`` with these words. Raises MachineError when it does not answer in time."""
-        return await _ask(self.program, words, self.environ, timeout_s, stdin)
+        return await _ask(self.program, words, self.environ, timeout_s, stdin, text=text)
 
     @property
     def build_environment(self) -> dict[str, str]:
-        """The variables of a ``docker build``: BuildKit, whatever the client's default is."""
-        return {**self.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+        """The variables of a ``docker build``: BuildKit, whatever the client's default is, and the daemon's own, since
+        only that one sees local images and gives its own to the daemon; no attestations, so that an image is one.
+        """
+        return {
+            **self.environ,
+            "DOCKER_BUILDKIT": "1",
+            "BUILDKIT_PROGRESS": "plain",
+            "BUILDX_BUILDER": "default",
+            "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        }
 
 
 async def find_docker(environ: Mapping[str, str]) -> Docker:
@@ -90,14 +103,21 @@ async def _why_not_build(program: str, environ: Mapping[str, str]) -> str | None
 def client_programs(environ: Mapping[str, str]) -> list[str]:
     """The programs that may be Docker's client, the first choice first."""
     if named := environ.get(VARIABLE):
-        return [named]
+        # Whole, since it is started from other directories too.
+        return [shutil.which(named, path=environ.get("PATH", os.defpath)) or named]
     directories = environ.get("PATH", os.defpath).split(os.pathsep)
     files = [Path(directory) / "docker" for directory in dict.fromkeys(filter(None, directories))]
     return [str(file) for file in files if os.access(file, os.X_OK)]
 
 
 async def _ask(
-    program: str, words: Sequence[str], environ: Mapping[str, str], timeout_s: float, stdin: bytes | None = None
+    program: str,
+    words: Sequence[str],
+    environ: Mapping[str, str],
+    timeout_s: float,
+    stdin: bytes | None = None,
+    *,
+    text: bool = True,
 ) -> Answer:
     try:
         with anyio.fail_after(timeout_s):
@@ -118,4 +138,7 @@ async def _ask(
         ) from None
     except OSError as error:
         return Answer(127, "", f"{program}: {error.strerror or error}")
-    return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+    complaint = done.stderr.decode("utf-8", "replace")
+    if not text:
+        return Answer(done.returncode, "", complaint, done.stdout)
+    return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), complaint)
