@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from vep_dagger.dsl import JOBS, Build, Check, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
 from vep_dagger.dsl.step import CacheMount, Copy, Env, Install, MakePython, Mount, Run, Secret, Workdir, Write
+from vep_dagger.errors import BuildError
 
 ENVIRONMENT = "environment"
 IMAGE = "image"
@@ -146,7 +147,7 @@ class Lowered:
 
 def lower(image: Image, plain: str) -> Lowered:
     """The stages of ``image``. ``plain`` is what stands for the plain base, by digest: it enters the keys of all that
-    is built on it, since what is compiled there depends on it.
+    is built on it, since what is compiled there depends on it. Raises BuildError for layers that cannot be told apart.
     """
     stages: dict[str, Stage] = {}
     below = image.base.lineage if isinstance(image.base, Layer) else ()
@@ -174,7 +175,13 @@ def lower(image: Image, plain: str) -> Lowered:
 
 
 def _add(layer: Layer, plain: str, stages: dict[str, Stage]) -> None:
+    if layer.name in (ENVIRONMENT, IMAGE):
+        raise BuildError(
+            f"a layer cannot be called {layer.name!r}: that is the name of a stage of every image", layer=layer.name
+        )
     if layer.name in stages:
+        if stages[layer.name].layer != layer:
+            raise BuildError(f"two different layers of one image are called {layer.name!r}", layer=layer.name)
         return
     below = layer.base.lineage if isinstance(layer.base, Layer) else ()
     for each in (*below, *layer.visible):
@@ -239,7 +246,7 @@ def _operations(build: Build, env: dict[str, str]) -> tuple[Operation, ...]:
             case Run():
                 done.append(replace(now, text=command(step.argv, varying), env=_pairs(env), step=step))
             case MakePython() | Install():
-                text, caches = command(python_command(step)), (*now.caches, UV_CACHE)
+                text, caches = command(python_command(step), varying), (*now.caches, UV_CACHE)
                 done.append(replace(now, text=text, env=_pairs(_FOR_UV | env), caches=caches, tools=True, step=step))
             case Write():
                 done.append(File(step.path, step.text, step.mode, step))
@@ -283,7 +290,8 @@ def python_command(step: MakePython | Install) -> tuple[str, ...]:
     """How a step of Python is carried out in a container: by ``uv`` and ``install.py`` of :data:`TOOLS`."""
     if isinstance(step, MakePython):
         # An interpreter of the image: one that uv downloads would be content that nobody has pinned.
-        interpreter = step.version if not step.version[:1].isdigit() else f"=={step.version}.*"
+        release = step.version if step.version.count(".") >= 2 else f"{step.version}.*"
+        interpreter = f"=={release}" if step.version[:1].isdigit() else step.version
         return (f"{TOOLS}/uv", "venv", "--no-project", "--no-python-downloads", "--python", interpreter, step.prefix)
     ways = [
         {"requirements": way.requirements, "overrides": way.overrides, "indexes": way.indexes, "note": way.note}
