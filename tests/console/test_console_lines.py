@@ -84,6 +84,46 @@ def test_what_is_planned_is_no_news_for_a_log(lines: Lines) -> None:
     assert lines(Event("job-planned", "a", "smoke:a")) == []
 
 
+def layer(name: str, state: str, seconds: float = 0.0) -> Event:
+    return Event("layer", f"{name} {state}", "build:1", None, seconds, None, name, state)
+
+
+def test_a_layer_is_told_when_it_is_done_and_its_image_counts_them(lines: Lines) -> None:
+    told = lines(
+        layer("gdrcopy", "cached"),
+        layer("nccl", "building"),
+        layer("nccl", "building", 1.0),
+        layer("nccl", "built", 2.04),
+        layer("nvshmem", "taken", 3.0),
+        layer("environment", "failed", 4.0),
+        Event("job-finished", "built", "build:1", "passed", 9.0),
+    )
+    assert [line[9:] for line in told] == [
+        "build:1: gdrcopy cached",
+        "build:1: nccl built (2.0 s)",
+        "build:1: nvshmem taken (3.0 s)",
+        "build:1: environment failed (4.0 s)",
+        "build:1: ok (4 layers: 1 built, 1 cached, 1 taken, 1 failed, 9.0 s)",
+    ]
+
+
+def test_a_layer_that_takes_long_is_told_once_while_it_goes_on(lines: Lines) -> None:
+    told = lines(*(layer("nccl", "building", float(seconds)) for seconds in range(0, 60, 5)))
+    assert [line[9:] for line in told] == ["build:1: nccl building (10.0 s)"]
+
+
+def test_every_event_of_a_layer_is_there_for_programs() -> None:
+    out = io.StringIO()
+    view = JsonLines(out)
+    view(layer("nccl", "building", 1.0))
+    view(layer("nccl", "built", 2.0))
+    told = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(line["job"], line["layer"], line["state"], line["seconds"]) for line in told] == [
+        ("build:1", "nccl", "building", 1.0),
+        ("build:1", "nccl", "built", 2.0),
+    ]
+
+
 def test_each_event_is_one_line_of_json_whatever_its_text() -> None:
     out = io.StringIO()
     view = JsonLines(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -168,3 +169,100 @@ def test_what_ran_when_a_run_was_interrupted_is_not_called_running_any_more() ->
         interrupted()
     assert [line.split()[1] for line in screen.lines()[1:-1]] == ["stopped", "waiting"]
     assert re.search(r"smoke:a +stopped", screen.out.getvalue()), "the table that stays"
+
+
+LAYERS = ["cuda_devel", "gdrcopy", "nccl", "nvshmem", "environment", *(f"part{number}" for number in range(15))]
+BUILD = "build:1a2b3c4d5e6f"
+
+
+def layer(name: str, state: str, seconds: float = 0.0) -> Event:
+    return Event("layer", f"{name} {state}", BUILD, None, seconds, None, name, state)
+
+
+def building() -> Screen:
+    screen = Screen()
+    screen.take(Event("job-planned", "vllm0.32.0", BUILD), Event("job-started", "building vllm0.32.0", BUILD))
+    return screen
+
+
+def test_an_image_that_is_built_has_its_layers_below_it() -> None:
+    screen = building()
+    screen.take(layer("gdrcopy", "cached"), layer("nccl", "built", 121.4), layer("nvshmem", "building", 7.0))
+    assert [line.split()[:3] for line in screen.lines()[2:-1]] == [
+        ["gdrcopy", "cached", "0"],
+        ["nccl", "built", "121"],
+        ["nvshmem", "building", "7"],
+    ]
+    assert all(line.startswith("  ") for line in screen.lines()[2:-1])
+
+
+def test_the_seconds_of_a_layer_that_is_built_go_on_between_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = building()
+    screen.take(layer("nccl", "built", 3.0), layer("nvshmem", "building", 7.0))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60.0)
+    assert [line.split()[2] for line in screen.lines()[2:-1]] == ["3", "67"]
+
+
+@pytest.mark.parametrize("text", ["vllm0.32.0: nccl 3/5: all_reduce.cu", "nccl: 3/5: all_reduce.cu"])
+def test_progress_of_a_layer_stands_beside_it(text: str) -> None:
+    screen = building()
+    screen.take(layer("nccl", "building"), layer("nccl_tests", "building"), Event("job-progress", text, BUILD))
+    screen.take(layer("nccl", "building", 2.0))
+    assert screen.lines()[2].endswith("3/5: all_reduce.cu")
+    assert screen.lines()[1].endswith("building vllm0.32.0"), "the image's own text stays"
+    screen.take(layer("nccl", "built", 2.0))
+    assert screen.lines()[2].split() == ["nccl", "built", "2"]
+
+
+def test_a_finished_image_is_one_line_that_counts_its_layers() -> None:
+    screen = building()
+    screen.take(
+        *(layer(name, "cached") for name in LAYERS[:12]), *(layer(name, "built", 9.0) for name in LAYERS[12:16])
+    )
+    screen.take(Event("job-finished", "built", BUILD, "passed", 36.0))
+    assert len(screen.lines()) == 3
+    assert screen.lines()[1].split(maxsplit=3)[3].startswith("16 layers: 4 built, 12 cached, 0 taken")
+
+
+def test_a_failed_image_keeps_the_layer_that_failed_and_says_why_first() -> None:
+    screen = building()
+    screen.take(layer("gdrcopy", "cached"), layer("nccl", "failed", 4.0))
+    screen.take(Event("job-finished", "vllm0.32.0, layer 'nccl': `make` exited with 2", BUILD, "failed", 5.0))
+    _head, row, failed, _ = screen.lines()
+    assert row.endswith("layer 'nccl': `make` exited with 2")
+    assert failed.split() == ["nccl", "failed", "4"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 12), (100, 40), (60, 24)])
+def test_many_layers_leave_room_for_what_goes_on_and_for_other_jobs(width: int, height: int) -> None:
+    screen = Screen(width, height)
+    screen.take(Event("job-planned", "vllm0.32.0", BUILD), *planned(4))
+    screen.take(Event("job-started", "building vllm0.32.0", BUILD))
+    screen.take(
+        *(layer(name, "cached") for name in LAYERS[:10]), *(layer(name, "built", 9.0) for name in LAYERS[10:18])
+    )
+    screen.take(layer("part13", "building"), layer("part14", "failed", 1.0))
+    lines = screen.lines()
+    assert len(lines) <= height - BESIDE + 2
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    assert BUILD in shown
+    assert "smoke:c0" in shown
+    assert re.search("part13 +building", shown)
+    assert re.search("part14 +failed", shown)
+    assert height == 40 or re.search(r"…  .*\d+ more: ", shown), "the others are counted"
+
+
+def test_layers_of_an_interrupted_build_are_not_called_building_any_more() -> None:
+    screen = building()
+
+    def interrupted() -> None:
+        with screen.table.shown():
+            screen.take(layer("gdrcopy", "built", 1.0), layer("nccl", "building", 3.0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any("building " in line.split("vllm")[0].removeprefix(BUILD) for line in screen.lines()[2:-1])
+    assert [line.split()[:2] for line in screen.lines()[2:-1]] == [["gdrcopy", "built"]]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.report.example import NAIVE_10, NAIVE_11, PPLX_10, PPLX_11, PPLX_12, Run, bench, example
+from tests.report.example import FAILURE, NAIVE_10, NAIVE_11, PPLX_10, PPLX_11, PPLX_12, Run, bench, example
 from vep_dagger.console.outcome import print_outcome
+from vep_dagger.evidence import Witness
 from vep_dagger.jobs.run import Stage
 from vep_dagger.report.model import Summary
 
@@ -103,3 +104,23 @@ def test_builds_alone_show_images(printed: Print, run: Run) -> None:
     assert "cached" in text
     assert "pick" not in text
     assert "/cache/[/odd]/" in text
+
+
+def test_a_failed_build_says_once_which_step_and_what_it_printed_last(printed: Print, run: Run) -> None:
+    help_ = Witness(file="images/x/build.log", text="for a shell where it was: docker run -it abc sh")
+    run.change("build:img-0.10.1.1", **FAILURE, witness=help_)
+    text = printed(run.summary(), "build")
+    assert text.count("error: no such thing") == 1, "two cells have the image"
+    assert (
+        "\nvep/img-0.10.1.1: layer nvshmem: make -j4 install: exited with 2\n  layer nvshmem\n  $ make -j4 install\n"
+        "  exit code 2\n  src/init.cu:12: error: no such thing\n  make: *** [install] Error 1\n"
+        "  log: images/img-0.10.1.1/build.log\n  help: for a shell where it was: docker run -it abc sh\n"
+    ) in text
+
+
+def test_layers_are_counted_and_what_was_published_and_exported_is_named_unbroken(printed: Print, run: Run) -> None:
+    published, exported = f"example.org/{'deep/' * 30}vep:1@sha256:{'a' * 64}", "/out/" + "x" * 120 + ".tar"
+    run.change("build:img-0.10.1.1", published=published, exported=exported)
+    text = printed(run.summary(), "build")
+    assert "2 built, 1 cached, 0 taken" in text
+    assert f"\npublished {published}\nexported {exported}\n" in text

@@ -23,6 +23,8 @@ class LayerRow:
     seconds: float
     heard: float
     """When that was so."""
+    text: str = ""
+    """What it does now."""
 
     def taken(self) -> str:
         """The seconds it took, or takes up to now."""
@@ -38,8 +40,19 @@ class Layers:
 
     def take(self, event: Event) -> None:
         """Take an event of kind ``layer`` in."""
-        name = event.layer or ""
-        self._rows[name] = LayerRow(name, event.state or "building", event.seconds or 0.0, time.monotonic())
+        name, state = event.layer or "", event.state or "building"
+        before = self._rows.get(name)
+        text = before.text if before and state == "building" else ""
+        self._rows[name] = LayerRow(name, state, event.seconds or 0.0, time.monotonic(), text)
+
+    def say(self, text: str) -> bool:
+        """Whether a text about progress is that of a layer that is being built, whose name it begins with."""
+        for row in self.rows().values():
+            rest = text.removeprefix(row.name)
+            if row.state == "building" and rest != text and rest[:1] in (" ", ":"):
+                row.text = " ".join(rest.removeprefix(":").split())
+                return True
+        return False
 
     def end(self) -> None:
         """Nothing goes on any more: what was being built is left as it was."""
@@ -71,7 +84,7 @@ class Layers:
         others = [row for row in rows if row.name not in shown]
         states = [state for state in (*DONE, "failed", "building") if any(row.state == state for row in others)]
         what = "more" if shown else "layers"
-        return [row for row in rows if row.name in shown], f"… {len(others)} {what}: {_counts(others, states)}"
+        return [row for row in rows if row.name in shown], f"{len(others)} {what}: {_counts(others, states)}"
 
 
 def _counts(rows: Iterable[LayerRow], states: Iterable[str]) -> str:

@@ -55,7 +55,11 @@ class Row:
     layers: Layers = field(default_factory=Layers)
 
     def said(self) -> str:
-        """What it does or came to, in one line."""
+        """What it does or came to, in one line; what matters first, since the line may be cut."""
+        if self.state == "failed" and self.about:
+            return " ".join(self.text.removeprefix(self.about).lstrip(",: ").split())
+        if tally := self.layers.summary() if self.state == "passed" else "":
+            return f"{tally} ({self.about})" if self.about else tally
         lead = f"{self.about}: " if self.about and self.about not in self.text else ""
         return " ".join(f"{lead}{self.text}".split()).removesuffix(":")
 
@@ -114,6 +118,8 @@ class LiveTable:
         if event.kind == "layer":
             row.layers.take(event)
             return
+        if event.kind == "job-progress" and row.layers.say(event.text.removeprefix(f"{row.about}: ")):
+            return
         match event.kind:
             case "job-started":
                 row.state, row.began = "running", time.monotonic()
@@ -121,8 +127,6 @@ class LiveTable:
                 row.state = event.verdict or "passed"
                 row.seconds = event.seconds if event.seconds is not None else row.seconds
         row.text = f"kept: {event.text}" if event.kind == "job-kept" else event.text
-        if event.kind == "job-finished" and event.verdict == "passed":
-            row.text = row.layers.summary() or row.text
 
     def __rich__(self) -> RenderableType:
         """The table now."""
@@ -170,11 +174,13 @@ def _add_layers(table: Table, row: Row, room: int) -> int:
     if room < 1:
         return 0
     shown, others = row.layers.fitting(room, failed_only=row.state == "failed")
+    if others:
+        table.add_row(Text(f"{INDENT}…"), "", "", Text(others, style="dim"))
     for layer in shown:
         style = LAYER_STYLES.get(layer.state, "")
-        table.add_row(Text(f"{INDENT}{layer.name}"), Text(layer.state, style=style), Text(layer.taken()), "")
-    if others:
-        table.add_row(Text(INDENT), "", "", Text(others, style="dim"))
+        table.add_row(
+            Text(f"{INDENT}{layer.name}"), Text(layer.state, style=style), Text(layer.taken()), Text(layer.text)
+        )
     return len(shown) + bool(others)
 
 

@@ -12,9 +12,13 @@ from vep_dagger.jobs.events import Event
 
 MARKS = {"passed": "ok", "failed": "FAILED", "fell-back": "FELL BACK", "not-run": "not run"}
 
+LONG_S = 10.0
+"""Seconds after which a log wants to know what is going on."""
+
 
 class PlainLines:
-    """Prints events; progress only when its text changes, and of a layer its beginning and its end."""
+    """Prints events; progress only when its text changes; a layer when it is done, and once before that if it takes
+    long."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -22,6 +26,7 @@ class PlainLines:
         self._said: dict[str | None, str] = {}
         self._progress: set[str] = set()
         self._layers: dict[str | None, Layers] = {}
+        self._long: set[tuple[str | None, str | None]] = set()
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
@@ -45,11 +50,14 @@ class PlainLines:
         print(f"{_clock(time.monotonic() - self._began)} {describe(event)}", file=self._out, flush=True)
 
     def _is_news(self, event: Event) -> bool:
-        """Whether a layer is in another state than it was."""
-        layers = self._layers.setdefault(event.job, Layers())
-        before = layers.rows().get(event.layer or "")
-        layers.take(event)
-        return before is None or before.state != event.state
+        self._layers.setdefault(event.job, Layers()).take(event)
+        if event.state != "building":
+            return True
+        which = (event.job, event.layer)
+        if which in self._long or (event.seconds or 0.0) < LONG_S:
+            return False
+        self._long.add(which)
+        return True
 
 
 class JsonLines:
@@ -82,7 +90,7 @@ def describe(event: Event) -> str:
         case "job-finished":
             took = f", {event.seconds:.1f} s" if event.seconds is not None else ""
             return f"{job}{MARKS[event.verdict or 'passed']} ({event.text}{took})"
-        case "layer" if event.state in ("built", "taken", "failed"):
+        case "layer" if event.state != "cached":
             return f"{job}{event.text} ({event.seconds or 0.0:.1f} s)"
         case _:
             return f"{job}{event.text}"
