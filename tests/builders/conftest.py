@@ -4,10 +4,11 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.builders.builder_labs import LABS, Lab
+from tests.builders.builder_labs import KINDS, Lab, OwnCacheLab, RootLab, kinds
 
 MakeWheel = Callable[..., Path]
 
@@ -56,8 +57,13 @@ def make_wheel(links: Path) -> MakeWheel:
     return make
 
 
+@pytest.fixture(scope="session")
+def sources_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vep-cache")
+
+
 @pytest.fixture
-def surroundings(links: Path, uv_cache: Path, tmp_path: Path) -> dict[str, str]:
+def surroundings(links: Path, uv_cache: Path, sources_cache: Path, tmp_path: Path) -> dict[str, str]:
     """Variables of a machine without a network, whose packages lie in the directory of wheels."""
     home = tmp_path / "home"
     home.mkdir()
@@ -67,14 +73,31 @@ def surroundings(links: Path, uv_cache: Path, tmp_path: Path) -> dict[str, str]:
         "UV_OFFLINE": "1",
         "UV_FIND_LINKS": str(links),
         "UV_CACHE_DIR": str(uv_cache),
+        "VEP_CACHE_DIR": str(sources_cache),
         "PIP_CONFIG_FILE": os.devnull,
         "SECRET_TOKEN": "s3cr3t-value",
     }
 
 
-@pytest.fixture(params=LABS)
-def lab(request: pytest.FixtureRequest, tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Lab]:
-    """A builder under test, with a way to look into what it has built."""
-    made: Lab = LABS[request.param](tmp_path, surroundings)
+def _open(request: pytest.FixtureRequest, directory: Path, environ: dict[str, str]) -> Iterator[Any]:
+    made = KINDS[request.param].make(request, directory, environ)
     yield made
     made.close()
+
+
+@pytest.fixture(params=kinds())
+def lab(request: pytest.FixtureRequest, tmp_path: Path, surroundings: dict[str, str]) -> Iterator[Lab]:
+    """A builder under test, with a way to look into what it has built."""
+    yield from _open(request, tmp_path, surroundings)
+
+
+@pytest.fixture(params=kinds("root"))
+def root_lab(request: pytest.FixtureRequest, tmp_path: Path, surroundings: dict[str, str]) -> Iterator[RootLab]:
+    """The same for builders whose images have a root file system."""
+    yield from _open(request, tmp_path, surroundings)
+
+
+@pytest.fixture(params=kinds("own-cache"))
+def own_lab(request: pytest.FixtureRequest, tmp_path: Path, surroundings: dict[str, str]) -> Iterator[OwnCacheLab]:
+    """The same for builders that keep their results in a directory of ours."""
+    yield from _open(request, tmp_path, surroundings)

@@ -217,5 +217,5 @@ def test_writing_over_an_installed_file_leaves_the_file_of_others_alone(venv: Ve
     module = next(Path(plain.location).glob("lib/python*/site-packages/vep_app/__init__.py"))
     inside = "/venv/" + str(module.relative_to(plain.location))
     changed = venv.build(image_of(environment().install("vep-app").write(inside, "VERSION = 'ours'\n")))
-    assert venv.output(changed, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "ours"
-    assert venv.output(plain, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "1.0"
+    assert venv.run(changed, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "ours"
+    assert venv.run(plain, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "1.0"

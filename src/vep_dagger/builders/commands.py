@@ -95,7 +95,7 @@ class Commands:
         try:
             code = await run_logged(argv, env=env, cwd=cwd, log=log, timeout_s=timeout_s, on_line=on_line)
         except LaunchError as error:
-            raise BuildError(error.what, where=self.tag, hint=error.hint) from error
+            raise BuildError(f"{argv[0]}: {error.what}", where=self.tag, hint=error.hint) from error
         finally:
             text = _from(log, begin)
             if self.secrets:

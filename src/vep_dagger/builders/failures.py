@@ -41,10 +41,13 @@ def no_space(root: Path, need_bytes: int = 0, *, also: Path | None = None) -> Ma
     )
 
 
-def failed(where: str, code: int, lines: Sequence[str], log: Path, hint: str | None = None) -> BuildError:
+def failed(
+    where: str, code: int, lines: Sequence[str], log: Path, hint: str | None = None, command: str | None = None
+) -> BuildError:
     """A step or a check whose command ended with ``code`` (negative: the signal)."""
     ended = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
-    return BuildError(f"{where}: {ended}:{last_lines(lines)}", where=str(log), hint=hint)
+    what = f"{where}: {ended}:{last_lines(lines)}"
+    return BuildError(what, where=str(log), hint=hint, command=command, code=code, output=tuple(lines))
 
 
 def step_failed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ class Lowering:
                 argv = [with_jobs(argument, _jobs()) for argument in step.argv]
                 code, lines = await self._commands.run_program(argv, secrets=True)
                 if code:
-                    raise failed(where, code, lines, self._commands.log)
+                    raise failed(where, code, lines, self._commands.log, command=shlex.join(step.argv))
             case Write():
                 self._write(step)
             case Env():
@@ -157,7 +158,7 @@ class Lowering:
         self._commands.write_log(f"==> {where}\n")
         code, lines = await self._commands.run_program(check.argv, secrets=False)
         if code:
-            raise failed(where, code, lines, self._commands.log)
+            raise failed(where, code, lines, self._commands.log, command=shlex.join(check.argv))
         output = "\n".join(lines).replace(str(self._environment), self._prefix)
         if check.expect is not None and check.expect not in output:
             raise BuildError(
