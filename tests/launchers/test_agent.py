@@ -111,20 +111,20 @@ async def a_place(unshare: str, shared: Path, marker: Path | None = None) -> Asy
 
 
 @pytest.fixture
-async def place(unshare: str, tmp_path: Path) -> AsyncIterator[Place]:
+async def far(unshare: str, tmp_path: Path) -> AsyncIterator[Place]:
     async with a_place(unshare, tmp_path / "shared") as made:
         yield made
 
 
 @pytest.fixture
-async def echo(place: Place, unused_port: int) -> AsyncIterator[int]:
+async def echo(far: Place, unused_port: int) -> AsyncIterator[int]:
     """The port, here, of a server inside that says everything back, and at the end how much it was."""
-    server = await place.python(ECHO, str(unused_port), log="logs/echo.log")
+    server = await far.python(ECHO, str(unused_port), log="logs/echo.log")
     await until(
-        lambda: (place.shared / "logs/echo.log").exists() and "ready" in (place.shared / "logs/echo.log").read_text()
+        lambda: (far.shared / "logs/echo.log").exists() and "ready" in (far.shared / "logs/echo.log").read_text()
     )
     front = unused_port + 1
-    await place.bridge.tunnel("127.0.0.1", front, "127.0.0.1", unused_port, server.gone)
+    await far.bridge.tunnel("127.0.0.1", front, "127.0.0.1", unused_port, server.gone)
     yield front
     await server.stop(0)
 
@@ -149,18 +149,18 @@ async def until(true: Callable[[], Any], limit_s: float = 10.0) -> None:
             await anyio.sleep(0.02)
 
 
-async def test_the_agent_says_what_its_place_is_and_no_secret(place: Place) -> None:
-    hello = place.bridge.hello
+async def test_the_agent_says_what_its_place_is_and_no_secret(far: Place) -> None:
+    hello = far.bridge.hello
     assert hello is not None
     assert hello.env["IMAGE"] == "yes"
     assert not {"HF_TOKEN", TOKEN, SECRETS} & set(hello.env)
     assert hello.warm is None
 
 
-async def test_a_command_has_the_declared_environment_and_the_secrets_and_nothing_else(place: Place) -> None:
-    command = await place.run(sys.executable, str(STANDIN), "--env", "--last", "0", env={"ONE": "1"})
+async def test_a_command_has_the_declared_environment_and_the_secrets_and_nothing_else(far: Place) -> None:
+    command = await far.run(sys.executable, str(STANDIN), "--env", "--last", "0", env={"ONE": "1"})
     assert await command.wait() == 0
-    lines = (place.shared / "logs/command.log").read_text().splitlines()
+    lines = (far.shared / "logs/command.log").read_text().splitlines()
     names = {line.partition("=")[0] for line in lines}
     assert names - {"LC_CTYPE"} == {"ONE", "PATH", "HF_TOKEN", "VEP_PROCESS", "SPT_NOENV"}
 
@@ -204,14 +204,14 @@ async def test_many_connections_go_through_a_tunnel_at_once(echo: int) -> None:
                 group.start_soon(talk, number)
 
 
-async def test_a_port_that_nobody_listens_on_resets_the_connection(place: Place, unused_port: int) -> None:
-    await place.bridge.tunnel("127.0.0.1", unused_port + 1, "127.0.0.1", unused_port, anyio.Event())
+async def test_a_port_that_nobody_listens_on_resets_the_connection(far: Place, unused_port: int) -> None:
+    await far.bridge.tunnel("127.0.0.1", unused_port + 1, "127.0.0.1", unused_port, anyio.Event())
     async with await anyio.connect_tcp("127.0.0.1", unused_port + 1) as stream:
         with pytest.raises(anyio.BrokenResourceError):
             await stream.receive()
 
 
-async def test_files_come_as_they_grow_and_whole_when_the_command_has_ended(place: Place) -> None:
+async def test_files_come_as_they_grow_and_whole_when_the_command_has_ended(far: Place) -> None:
     code = """
 import os, time
 os.makedirs("deep/er")
@@ -223,17 +223,17 @@ open("empty", "w").close()
 with open("program", "w") as file: file.write("#!/bin/sh")
 os.chmod("program", 0o755)
 """
-    command = await place.python(code)
-    growing = place.shared / "deep/er/growing"
+    command = await far.python(code)
+    growing = far.shared / "deep/er/growing"
     await until(lambda: growing.exists() and growing.read_text() == "begin\n")
-    place.inside("go").touch()
+    far.inside("go").touch()
     assert await command.wait() == 0
     assert growing.read_text() == "begin\n" + "x" * 5_000_000
-    assert (place.shared / "empty").read_bytes() == b""
-    assert (place.shared / "program").stat().st_mode & 0o777 == 0o755
+    assert (far.shared / "empty").read_bytes() == b""
+    assert (far.shared / "program").stat().st_mode & 0o777 == 0o755
 
 
-async def test_a_file_that_is_replaced_renamed_or_written_anew_is_the_same_on_both_sides(place: Place) -> None:
+async def test_a_file_that_is_replaced_renamed_or_written_anew_is_the_same_on_both_sides(far: Place) -> None:
     code = """
 import os, time
 def settle():
@@ -249,148 +249,149 @@ with open("other.tmp", "w") as file: file.write("second")
 settle()
 os.rename("other.tmp", "whole")
 """
-    assert await (await place.python(code)).wait() == 0
-    files = {path.name: path.read_text() for path in place.shared.iterdir() if path.is_file()}
+    assert await (await far.python(code)).wait() == 0
+    files = {path.name: path.read_text() for path in far.shared.iterdir() if path.is_file()}
     assert files == {"whole": "second", "log": "new content that is longer", "same": "5678"}
 
 
-async def test_a_journals_line_is_never_here_before_what_it_tells_of(place: Place) -> None:
+async def test_a_journals_line_is_never_here_before_what_it_tells_of(far: Place) -> None:
     code = """
 import json
 for number in range(60):
     with open(f"result-{number}.json", "w") as file: file.write("x" * 30_000)
     with open("journal.jsonl", "a") as file: file.write(f"{number}\\n")
 """
-    command = await place.python(code)
-    journal, done = place.shared / "journal.jsonl", 0
+    command = await far.python(code)
+    journal, done = far.shared / "journal.jsonl", 0
     while done < 60:
         if journal.exists():
             lines = journal.read_text().splitlines()
             for line in lines[done:]:
-                assert (place.shared / f"result-{line}.json").stat().st_size == 30_000
+                assert (far.shared / f"result-{line}.json").stat().st_size == 30_000
             done = len(lines)
         await anyio.sleep(0.001)
     assert await command.wait() == 0
 
 
-async def test_files_of_here_are_sent_there_once_and_when_they_changed(place: Place) -> None:
-    (place.shared / "bench").mkdir()
-    script = place.shared / "bench/client.py"
+async def test_files_of_here_are_sent_there_once_and_when_they_changed(far: Place) -> None:
+    (far.shared / "bench").mkdir()
+    script = far.shared / "bench/client.py"
     script.write_text("print('one')\n" + "#" * 1_000_000)
-    await place.bridge.push(place.shared / "bench")
-    assert await (await place.run(sys.executable, str(script), log="bench/client.log")).wait() == 0
-    assert place.bridge.sharing.unsent(place.shared / "bench") == []
+    await far.bridge.push(far.shared / "bench")
+    assert await (await far.run(sys.executable, str(script), log="bench/client.log")).wait() == 0
+    assert far.bridge.sharing.unsent(far.shared / "bench") == []
     script.write_text("print('two')\n")
-    assert place.bridge.sharing.unsent(place.shared / "bench") == [script]
-    await place.bridge.push(place.shared / "bench")
-    assert await (await place.run(sys.executable, str(script), log="bench/client.log")).wait() == 0
+    assert far.bridge.sharing.unsent(far.shared / "bench") == [script]
+    await far.bridge.push(far.shared / "bench")
+    assert await (await far.run(sys.executable, str(script), log="bench/client.log")).wait() == 0
     # What was here before is not lost when a log of the same name grows.
-    assert (place.shared / "bench/client.log").read_text() == "one\ntwo\n"
+    assert (far.shared / "bench/client.log").read_text() == "one\ntwo\n"
     assert script.read_text() == "print('two')\n"
 
 
-async def test_nothing_is_written_outside_the_shared_directories(place: Place, tmp_path: Path) -> None:
+async def test_nothing_is_written_outside_the_shared_directories(far: Place, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    (place.shared / "link").symlink_to(outside)
+    (far.shared / "link").symlink_to(outside)
     header = {"event": "data", "offset": 0, "fresh": True, "mode": 0o644}
-    for path in (outside / "a", place.shared / "../outside/b", place.shared / "link/c"):
-        place.bridge.sharing.take({**header, "path": str(path)}, b"evil")
+    for path in (outside / "a", far.shared / "../outside/b", far.shared / "link/c"):
+        far.bridge.sharing.take({**header, "path": str(path)}, b"evil")
     assert list(outside.iterdir()) == []
 
 
-async def test_a_disk_that_refuses_is_said_when_the_files_are_asked_for(place: Place) -> None:
-    (place.shared / "taken").mkdir()
-    (place.shared / "taken" / "something").touch()
-    await (await place.python("open('taken', 'w').write('a file there, a directory here')")).wait()
+async def test_a_disk_that_refuses_is_said_when_the_files_are_asked_for(far: Place) -> None:
+    (far.shared / "taken").mkdir()
+    (far.shared / "taken" / "something").touch()
+    await (await far.python("open('taken', 'w').write('a file there, a directory here')")).wait()
     with pytest.raises(LaunchError, match="cannot be written here") as caught:
-        await place.bridge.flush()
+        await far.bridge.flush()
     assert "taken" in str(caught.value.where)
 
 
-async def test_a_death_is_told_with_its_code_and_its_last_words(place: Place) -> None:
-    command = await place.python("import os; print('last words', flush=True); os._exit(7)")
+async def test_a_death_is_told_with_its_code_and_its_last_words(far: Place) -> None:
+    command = await far.python("import os; print('last words', flush=True); os._exit(7)")
     assert await command.wait() == 7
-    assert (place.shared / "logs/command.log").read_text() == "last words\n"
+    assert (far.shared / "logs/command.log").read_text() == "last words\n"
     stopped = await command.stop(5)
     assert (stopped.exit_code, stopped.clean, stopped.killed) == (7, True, 0)
 
 
-async def test_what_refuses_to_stop_is_killed_with_its_workers_and_counted(place: Place) -> None:
+async def test_what_refuses_to_stop_is_killed_with_its_workers_and_counted(far: Place) -> None:
     code = """
 import runpy, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-runpy.run_path(sys.argv[1], run_name="__main__")
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    command = await place.python(code, str(STANDIN), "--workers", "3", "--daemon", "--line", "up")
-    await until(lambda: "up" in _text(place.shared / "logs/command.log"))
+    command = await far.python(code, str(STANDIN), "--workers", "3", "--daemon", "--line", "up")
+    await until(lambda: "up" in _text(far.shared / "logs/command.log"))
     await until(lambda: len(find(MARK)) == 6)
     stopped = await command.stop(0.3)
     assert (stopped.exit_code, stopped.clean, stopped.killed) == (None, False, 5)
     assert find(MARK) == []
 
 
-async def test_a_command_that_is_given_up_while_it_starts_is_gone(place: Place) -> None:
+async def test_a_command_that_is_given_up_while_it_starts_is_gone(far: Place) -> None:
     with anyio.move_on_after(0):
-        await place.python("import time; time.sleep(60)")
+        await far.python("import time; time.sleep(60)")
     await until(lambda: find(MARK) == [])
 
 
-async def test_memory_is_told_while_a_command_lives(place: Place) -> None:
-    command = await place.python("block = bytearray(50_000_000); import time; time.sleep(60)")
+async def test_memory_is_told_while_a_command_lives(far: Place) -> None:
+    command = await far.python("block = bytearray(50_000_000); import time; time.sleep(60)")
     await until(lambda: (command.memory_bytes() or 0) > 50_000_000)
     await command.stop(0)
     assert command.memory_bytes() is None
 
 
-async def test_a_program_that_is_not_there_is_said(place: Place) -> None:
+async def test_a_program_that_is_not_there_is_said(far: Place) -> None:
     with pytest.raises(LaunchError, match="there is no program 'nowhere-to-be-found'"):
-        await place.run("nowhere-to-be-found")
+        await far.run("nowhere-to-be-found")
     with pytest.raises(LaunchError, match="cannot be run"):
-        await place.run("/no/such/program")
+        await far.run("/no/such/program")
 
 
-async def test_when_the_agent_is_killed_commands_count_as_killed_and_waits_end(place: Place) -> None:
-    command = await place.python("import time; time.sleep(60)")
-    place.agent.kill()
+async def test_when_the_agent_is_killed_commands_count_as_killed_and_waits_end(far: Place) -> None:
+    command = await far.python("import time; time.sleep(60)")
+    far.agent.kill()
     with anyio.fail_after(15):
         assert await command.wait() == -9
         assert (await command.stop(5)).exit_code is None
-        await place.bridge.flush()
-    assert place.bridge.lost is not None
+        await far.bridge.flush()
+    assert far.bridge.lost is not None
     with pytest.raises(LaunchError, match="is lost"):
-        await place.python("pass")
+        await far.python("pass")
     await until(lambda: find(MARK) == [])
 
 
-async def test_when_this_side_is_gone_the_agent_kills_everything_and_ends(place: Place) -> None:
-    await place.run(sys.executable, str(STANDIN), "--workers", "2", "--daemon", "--line", "up")
+async def test_when_this_side_is_gone_the_agent_kills_everything_and_ends(far: Place) -> None:
+    await far.run(sys.executable, str(STANDIN), "--workers", "2", "--daemon", "--line", "up")
     await until(lambda: len(find(MARK)) == 5)
-    place.bridge.lose("this side is gone")
+    far.bridge.lose("this side is gone")
     with anyio.fail_after(10):
-        assert await anyio.to_thread.run_sync(place.agent.wait) == 1
+        assert await anyio.to_thread.run_sync(far.agent.wait) == 1
     assert find(MARK) == []
 
 
-async def test_a_stranger_without_the_token_gets_nothing(place: Place) -> None:
+async def test_a_stranger_without_the_token_gets_nothing(far: Place) -> None:
     for greeting in (b"GET / HTTP/1.1\r\n\r\n", json.dumps({"token": "wrong", "channel": 0}).encode() + b"\n", b"[]\n"):
-        stream = await anyio.connect_tcp("127.0.0.1", place.bridge.port)
+        stream = await anyio.connect_tcp("127.0.0.1", far.bridge.port)
         async with stream:
             await stream.send(greeting)
             with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)), anyio.fail_after(15):
                 await stream.receive()
-    assert place.bridge.lost is None
-    assert await (await place.python("pass")).wait() == 0
+    assert far.bridge.lost is None
+    assert await (await far.python("pass")).wait() == 0
 
 
 async def test_a_start_is_warm_once_an_earlier_one_has_settled(unshare: str, tmp_path: Path) -> None:
     marker = tmp_path / "cache" / "settled" / "key"
     for number, warm in enumerate((False, False, True)):
-        async with a_place(unshare, tmp_path / str(number), marker) as place:
-            assert place.bridge.hello is not None
-            assert place.bridge.hello.warm is warm
+        async with a_place(unshare, tmp_path / str(number), marker) as far:
+            assert far.bridge.hello is not None
+            assert far.bridge.hello.warm is warm
             if number == 1:
-                await place.bridge.say({"do": "settled"})
+                await far.bridge.say({"do": "settled"})
                 await until(marker.exists)
 
 
