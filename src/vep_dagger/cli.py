@@ -141,6 +141,32 @@ def pick(run_directory: Path) -> None:
 
 
 @vep.command()
+@click.argument("cell", metavar="CELL")
+@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@click.option("--context", type=click.Path(path_type=Path), help="Also make this directory: docker build DIR works.")
+@COMPAT
+def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | None) -> None:
+    """Print the Containerfile of a cell's image.
+
+    CELL is a cell's name, or an expression as for -k that chooses cells of one image.
+    """
+    from vep_dagger.builders.by_hand import containerfile_of, one_image, write_context
+    from vep_dagger.plan import load_plan
+    from vep_dagger.workflow import Options
+
+    plan = load_plan(matrix, overlay=compat)
+    image = one_image(plan, cell)
+    settings = Options(matrix, "build", compat=compat).settings(plan.matrix.file.mirrors)
+    file, _, notes = containerfile_of(image, settings)
+    if context is not None:
+        write_context(image, settings, context, lambda line: click.echo(line, err=True))
+        click.echo(f"to build it: DOCKER_BUILDKIT=1 {shlex.join(['docker', 'build', str(context)])}", err=True)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(file.text, nl=False)
+
+
+@vep.command()
 @click.option("--network", is_flag=True, help="Also ask whether the package index answers.")
 @JSON
 def doctor(network: bool, as_json: bool) -> None:

@@ -25,7 +25,7 @@ FETCHES = 4
 async def lay_out(
     file: Containerfile, directory: Path, settings: BuildSettings, platform: str, manifest: str, say: Say
 ) -> None:
-    """Make ``directory`` the context of ``file``; what is there already of it is replaced.
+    """Make ``directory`` the context of ``file``; what is there already is replaced.
 
     Raises BuildError and MachineError of what is fetched.
     """

@@ -62,6 +62,11 @@ async def resolve(
     return await _by_tag(asked, found, docker, say)
 
 
+def archive_name(digest: str) -> str:
+    """What an image without a registry is called in the daemon."""
+    return f"vep/base:{digest.removeprefix('sha256:')[:24]}"
+
+
 async def inspect(docker: Docker, ref: str) -> Mapping[str, Any] | None:
     """What Docker knows of an image of its own, or None if it has none of that name."""
     answer = await docker.ask("image", "inspect", ref)
@@ -109,7 +114,7 @@ async def _by_tag(asked: str, found: Mapping[str, Any], docker: Docker, say: Say
         return Found(f"{repository}@{known[0]}", known[0])
     # An image of this daemon alone: its configuration says what it holds, and a name of our own keeps it in place.
     identity = str(found["Id"])
-    name = f"vep/base:{identity.removeprefix('sha256:')[:24]}"
+    name = archive_name(identity)
     answer = await docker.ask("tag", identity, name)
     if answer.code != 0:
         raise MachineError(f"docker tag: {answer.complaint}", where=asked)
@@ -129,7 +134,7 @@ async def _loaded(ref: str, digest: str | None, docker: Docker, settings: BuildS
             where=str(path),
             hint="take the archive that is meant, or write down the digest that was seen",
         )
-    name = f"vep/base:{held.removeprefix('sha256:')[:24]}"
+    name = archive_name(held)
     if await inspect(docker, name) is None:
         with tempfile.TemporaryDirectory(prefix="vep-base-") as directory:
             copy = Path(directory) / "base.tar"
