@@ -1,134 +1,70 @@
-"""The places that the conformance suite runs over: a new launcher is one more class here, and its name in
-``PLACES``."""
+"""What the tests of launchers share. The places of the conformance suite are in ``launcher_places.py``."""
 
 from __future__ import annotations
 
-import socket
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launchers.launcher_places import PLACES, Behaviour, Place, image
 from vep_dagger.builders.base import BuiltImage
-from vep_dagger.launchers.base import Launcher, Server, ServerSpec
-from vep_dagger.launchers.fake import FakeLauncher, Script
-from vep_dagger.launchers.process import ProcessLauncher, ProcessServer
-from vep_dagger.processes.leftovers import find
+from vep_dagger.launchers.base import ServerSpec
+
+if TYPE_CHECKING:
+    from vep_dagger.engines.dagger import DaggerSession
 
 STANDIN = Path(__file__).with_name("standin.py")
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """What a server, and a client beside it, are made to do."""
-
-    lines: tuple[str, ...] = ("hello from the server",)
-    dies_after_s: float | None = None
-    exit_code: int = 0
-    ignores_term: bool = False
-    workers: int = 0
-    """Children that survive a stop."""
-    client_lasts_s: float = 0.0
-    client_exit_code: int = 0
-    client_line: str = "hello from the client"
-
-
-class Place(Protocol):
-    """A launcher, and what the suite must know of it."""
-
-    image: BuiltImage
-
-    def launcher(self, behaviour: Behaviour) -> Launcher: ...
-
-    def argv(self, behaviour: Behaviour) -> tuple[str, ...]: ...
-
-    def client(self, behaviour: Behaviour) -> tuple[str, ...]: ...
-
-    def left(self, server: Server) -> list[Any]:
-        """What is still alive of a server and its clients."""
-
-
-def image(paths: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None) -> BuiltImage:
-    return BuiltImage("k" * 64, "venv", "an image", (), 0.0, True, env or {}, paths or {})
-
-
-def answers(url: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((urlsplit(url).hostname or "", urlsplit(url).port or 0)) == 0
-
-
-@dataclass
-class ProcessPlace:
-    """Real processes of this machine."""
-
-    image: BuiltImage = field(default_factory=image)
-
-    def launcher(self, behaviour: Behaviour) -> Launcher:
-        return ProcessLauncher(grace_s=0.5)
-
-    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
-        words = [sys.executable, str(STANDIN), "--host", "{host}", "--port", "{port}"]
-        words += [word for line in behaviour.lines for word in ("--line", line)]
-        words += ["--exit-code", str(behaviour.exit_code), "--workers", str(behaviour.workers)]
-        words += ["--last", str(3600 if behaviour.dies_after_s is None else behaviour.dies_after_s)]
-        return (*words, *(["--ignore-term"] if behaviour.ignores_term else []))
-
-    def client(self, behaviour: Behaviour) -> tuple[str, ...]:
-        words = [
-            sys.executable,
-            str(STANDIN),
-            "--line",
-            behaviour.client_line,
-            "--fetch",
-            "http://{host}:{port}/health",
-        ]
-        return (*words, "--last", str(behaviour.client_lasts_s), "--exit-code", str(behaviour.client_exit_code))
-
-    def left(self, server: Server) -> list[Any]:
-        assert isinstance(server, ProcessServer)
-        return find(server.guarded.marker) + list(server.spec.directory.glob(".vep-process-*"))
-
-
-@dataclass
-class FakePlace:
-    """Scripted servers in this process."""
-
-    image: BuiltImage = field(default_factory=image)
-
-    def launcher(self, behaviour: Behaviour) -> Launcher:
-        return FakeLauncher(
-            Script(
-                lines=behaviour.lines,
-                die_after_s=behaviour.dies_after_s,
-                exit_code=behaviour.exit_code,
-                refuses_to_stop=behaviour.ignores_term,
-                stop_leaves=behaviour.workers,
-                bench_seconds=behaviour.client_lasts_s,
-                bench_exit_code=behaviour.client_exit_code,
-                bench_lines=(behaviour.client_line,),
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what takes ``place`` over all of them, and what takes ``real_place`` over those that run commands."""
+    for fixture, places in {
+        "place": PLACES,
+        "real_place": {name: place for name, place in PLACES.items() if place.real},
+    }.items():
+        if fixture in metafunc.fixturenames and (fixture == "real_place" or "real_place" not in metafunc.fixturenames):
+            metafunc.parametrize(
+                fixture,
+                [
+                    pytest.param(name, marks=[pytest.mark.engine] if place.engine else [])
+                    for name, place in places.items()
+                ],
+                indirect=True,
             )
-        )
-
-    def argv(self, behaviour: Behaviour) -> tuple[str, ...]:
-        return ("vllm", "serve", "--host", "{host}", "--port", "{port}")
-
-    def client(self, behaviour: Behaviour) -> tuple[str, ...]:
-        return ("vllm", "bench", "serve")
-
-    def left(self, server: Server) -> list[Any]:
-        return [server.url] if answers(server.url) else []
 
 
-PLACES: dict[str, type[Place]] = {"process": ProcessPlace, "fake": FakePlace}
+@pytest.fixture
+def real_place(request: pytest.FixtureRequest) -> str:
+    """The name of a place that really runs commands; ``place`` is that place then."""
+    return str(request.param)
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture
 def place(request: pytest.FixtureRequest) -> Place:
-    return PLACES[request.param]()
+    chosen = request.getfixturevalue("real_place") if "real_place" in request.fixturenames else request.param
+    return PLACES[chosen].make(request)
+
+
+@pytest.fixture
+async def own_dagger_session() -> AsyncIterator[DaggerSession]:
+    """A session with a Dagger engine of the test's own event loop, or the test is skipped, loudly."""
+    from vep_dagger.engines.dagger import open_dagger
+    from vep_dagger.errors import MachineError
+
+    async with AsyncExitStack() as stack:
+        try:
+            session = await stack.enter_async_context(open_dagger(dict(os.environ)))
+        except MachineError:
+            pytest.skip(
+                "needs a Dagger engine: install Dagger's CLI 0.21, and name an engine in "
+                "_EXPERIMENTAL_DAGGER_RUNNER_HOST (unix:///run/dagger/engine.sock) where Docker cannot start one"
+            )
+        yield session
 
 
 @pytest.fixture
@@ -148,13 +84,36 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ports are locked in a folder of the test's own."""
+    """Ports are locked, and what is compiled and downloaded is kept, in folders of the test's own."""
     folder = tmp_path_factory.mktemp("runtime")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("VEP_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
     return folder
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> ServerSpec:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that servers and clients may only read; the stand-in for both is in it."""
+    folder = tmp_path_factory.mktemp("model")
+    shutil.copy(STANDIN, folder)
+    (folder / "weights").write_text("of the model")
+    return folder
+
+
+@pytest.fixture
+def spec(tmp_path: Path, model: Path) -> ServerSpec:
     """A server that does nothing yet: tests replace its command."""
-    return ServerSpec("cell-1", ("true",), {}, (), tmp_path, tmp_path / "logs" / "server.log")
+    directory = tmp_path / "server"
+    directory.mkdir()
+    return ServerSpec(
+        "cell-1",
+        ("true",),
+        {},
+        (),
+        directory,
+        directory / "logs" / "server.log",
+        mounts=(model,),
+        shared=tmp_path,
+        key="d" * 64,
+    )

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.request import urlopen
 
 
@@ -36,6 +37,21 @@ def daemon() -> None:
             sleep_for_ever()
         os._exit(0)
     os.waitpid(child, 0)
+
+
+def show(path: str) -> None:
+    try:
+        print(path, "has", Path(path).read_text())
+    except OSError as error:
+        print(path, "cannot be read:", error.strerror)
+
+
+def write(path: str, text: str) -> None:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    except OSError as error:
+        print(path, "cannot be written:", error.strerror)
 
 
 def rename() -> None:
@@ -85,6 +101,8 @@ def main() -> None:
     parser.add_argument("--rename", action="store_true")
     parser.add_argument("--fetch", help="ask this URL, as a client does")
     parser.add_argument("--env", action="store_true", help="print the environment")
+    parser.add_argument("--show", action="append", default=[], help="print a file")
+    parser.add_argument("--write", action="append", default=[], help="PATH=TEXT: write a file")
     parser.add_argument("--last", type=float, default=3600, help="seconds")
     parser.add_argument("--exit-code", type=int, default=0)
     options = parser.parse_args()
@@ -92,6 +110,10 @@ def main() -> None:
         print(line)
     if options.env:
         print(*(f"{name}={value}" for name, value in sorted(os.environ.items())), sep="\n")
+    for path in options.show:
+        show(os.path.expandvars(path))
+    for written in options.write:
+        write(*os.path.expandvars(written).split("=", 1))
     sys.stdout.flush()
     for _ in range(options.workers):
         worker()

@@ -38,5 +38,5 @@ class BuildSettings:
     """The builder ``registry``: the repository that images were published to."""
     export: Path | None = None
     """The directory that images are exported to, as ``<tag>.tar``, OCI archives that ``docker load`` takes too."""
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     """The surroundings: secrets of recipes, proxies, certificates, package indexes."""

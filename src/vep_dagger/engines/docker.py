@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -43,7 +43,8 @@ class Docker:
 
     program: str
     version: str
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
+    """The surroundings, secrets among them."""
 
     async def ask(
         self, *words: str, timeout_s: float = PATIENCE_S, stdin: bytes | None = None, text: bool = True

@@ -36,7 +36,7 @@ from vep_dagger.processes.tail import Tail
 START_S = 120.0
 """For a container to be made and started: a large image is prepared once."""
 
-LOOK_S = 0.05
+LOOK_S, LOOK_DEAD_S = 0.05, 2.0
 
 UNSEEN = 3
 """The exit code of :data:`LOOK_INSIDE` when the container does not see this machine's files."""
@@ -146,7 +146,7 @@ async def _until_running(server: DockerServer) -> None:
     """Wait until the container runs or has ended."""
     name, end = server.container.name, time.monotonic() + START_S
     asked = "{{.State.Status}} {{.State.Pid}} {{.Id}}"
-    while (code := server.guarded.exited()) is None:
+    while server.guarded.exited() is None:
         answer = await server.docker.ask("container", "inspect", "--format", asked, name)
         words = answer.out.split()
         if answer.code == 0 and words[0] not in ("created", "restarting"):
@@ -158,7 +158,13 @@ async def _until_running(server: DockerServer) -> None:
             )
         with anyio.move_on_after(LOOK_S):
             await server.guarded.wait()
-    if code in docker_failure.OWN_CODES and (reason := docker_failure.said(server.tail.read() or [])):
+
+
+def _refuse_death_at_birth(server: DockerServer) -> None:
+    """Raise LaunchError or MachineError for a container that has ended without its program having run."""
+    if server.guarded.exited() not in docker_failure.OWN_CODES:
+        return
+    if reason := docker_failure.said(server.tail.read() or []):
         spec = server.container.spec
         raise docker_failure.not_started(reason, spec.name, server.image.location, spec.argv[0])
 
@@ -177,8 +183,13 @@ async def _look_inside(server: DockerServer) -> None:
             hint="Docker's daemon is on another machine, or does not share this directory (Docker Desktop: Settings, "
             "Resources, File sharing)",
         )
-    if key and (answer.code == 0 or (answer.code == 1 and not answer.err)):
-        server.warm = answer.code == 0
+    if answer.code == 0 or (answer.code == 1 and not answer.err):
+        server.warm = answer.code == 0 if key else None
+        return
+    # Most often the container has ended already, and its client will in a moment.
+    with anyio.move_on_after(LOOK_DEAD_S):
+        await server.guarded.wait()
+    _refuse_death_at_birth(server)
 
 
 async def give_files(docker: Docker, image: BuiltImage, spec: ServerSpec) -> None:

@@ -83,7 +83,8 @@ class Container:
         """The whole line, with ``variables`` as the words that set the environment. Raises LaunchError for a path that
         cannot be mounted."""
         spec = self.spec
-        words = ["run", "--pull=never", "--name", self.name, "--init", "--ipc=host"]
+        # What is shown here as it comes need not be kept by the daemon too.
+        words = ["run", "--pull=never", "--name", self.name, "--init", "--ipc=host", "--log-driver=none"]
         words += ["--gpus", "all"] if spec.gpus else []
         words += ["--network", self.network] if self.network else []
         # Without a network of its own there is nothing to hand on.
@@ -168,7 +169,12 @@ def variables(env: Mapping[str, str], unset: Sequence[str], environ: Mapping[str
     What does not go into a file of lines goes through docker's own environment, and so does what is to be unset: docker
     takes away what it is told to hand on and does not have.
     """
-    odd = {name: value for name, value in env.items() if "\n" in value or len(value) > LONGEST_LINE}
+    plain = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+    odd = {
+        name: value
+        for name, value in env.items()
+        if not plain.fullmatch(name) or "\n" in value or len(value) > LONGEST_LINE
+    }
     lines = "".join(f"{name}={value}\n" for name, value in env.items() if name not in odd)
     own = {name: value for name, value in environ.items() if name not in unset} | odd
     words = [word for name in (*odd, *unset) for word in ("--env", name)]

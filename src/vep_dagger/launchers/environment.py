@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -134,8 +134,8 @@ def declared_environment(
 class ContainerEnvironment:
     """What a container's environment has besides the image's own."""
 
-    env: Mapping[str, str]
-    """What is set; it stands before what the image has."""
+    env: Mapping[str, str] = field(repr=False)
+    """What is set, secrets among it; it stands before what the image has."""
     unset: tuple[str, ...]
     """What of the image's is taken away."""
     files: Mapping[str, Path]
