@@ -22,7 +22,8 @@ def lab(tmp_path: Path) -> Lab:
 def whole(lab: Lab) -> Lab:
     """A machine with everything."""
     lab.program("uv", f"case $1 in --version) echo 'uv 0.9.1 (abc)';; *) echo '{PYTHONS}';; esac")
-    lab.program("docker", """echo '{"Client":{},"Server":{"Version":"28.2.2"}}'""")
+    lab.program("docker", "case $1 in info) echo /var/lib/docker;; *) echo 28.2.2;; esac")
+    lab.folder("/var/lib/docker")
     lab.program("podman", "echo 5.4.0")
     lab.program("dagger", "echo 'dagger v0.21.8 (image://engine) linux/amd64'")
     lab.program("sinfo", "echo 'gpu* up 4 gpu:8'")

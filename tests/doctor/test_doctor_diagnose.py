@@ -29,7 +29,7 @@ def probe_that_hangs(machine: Machine) -> Iterator[Finding]:
 def test_a_machine_with_everything_has_no_fault(whole: Lab) -> None:
     findings = diagnose(whole.machine)
     assert {finding.name: finding.state for finding in findings if finding.state != "ok"} == {}
-    assert len(findings) == 20
+    assert len(findings) == 21
     assert exit_code(findings) == 0
 
 
@@ -51,11 +51,14 @@ def test_a_machine_with_nothing_says_for_each_thing_what_it_would_enable_and_how
 def test_without_a_way_to_run_the_exit_code_is_3_and_the_summary_says_what_is_lacking(lab: Lab) -> None:
     findings = diagnose(lab.machine)
     assert exit_code(findings) == 3
-    assert "cannot: it lacks uv, libnuma" in render(findings)[-1]
+    told = render(findings)[-3:]
+    assert [line.partition("cannot: it lacks ")[2] for line in told] == ["uv, libnuma", "dagger", "docker"]
 
 
 @pytest.mark.parametrize("name", ["uv", "libnuma.so.1"])
 def test_each_need_of_the_way_counts(whole: Lab, name: str) -> None:
+    whole.program("docker", "exit 1")  # and with it the engine that it would start
+    assert exit_code(diagnose(whole.machine)) == 0
     for path in whole.directory.rglob(name):
         path.unlink()
     assert exit_code(diagnose(whole.machine)) == 3
@@ -113,7 +116,7 @@ def test_what_only_later_versions_use_stands_apart(whole: Lab) -> None:
     lines = render(diagnose(whole.machine))
     later = lines.index("What later versions will use")
     place = {line.split()[1]: number for number, line in enumerate(lines) if line.startswith("ok ")}
-    assert place["uv"] < later < place["docker"]
+    assert place["uv"] < place["docker"] < later < place["podman"]
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from pathlib import Path
 
@@ -25,9 +24,7 @@ def is_limited(finding: Finding, *, what: str, hint: str) -> bool:
 @pytest.mark.parametrize(
     ("probe", "what"),
     [
-        (engines.probe_docker, "daemon 28.2.2"),
         (engines.probe_podman, "5.4.0"),
-        (engines.probe_dagger, "dagger v0.21.8, engine started by docker"),
         (cluster.probe_slurm, "partitions: gpu (4 nodes, gpu:8)"),
         (cluster.probe_enroot, "3.5.0"),
         (gpu.probe_gpu, "2 × NVIDIA H100 80GB HBM3 (80 GiB), driver 570.133.20"),
@@ -47,36 +44,6 @@ def is_limited(finding: Finding, *, what: str, hint: str) -> bool:
 def test_what_is_there_is_described(whole: Lab, probe: Probe, what: str) -> None:
     finding = whole.find(probe)
     assert (finding.state, finding.what) == ("ok", what)
-
-
-def test_a_docker_without_its_daemon_is_limited(lab: Lab) -> None:
-    lab.program("docker", """echo '{"Client":{},"Server":null}'; echo 'Cannot connect to the daemon' >&2; exit 1""")
-    assert is_limited(
-        lab.find(engines.probe_docker), what="Cannot connect to the daemon", hint="systemctl start docker"
-    )
-
-
-def test_a_docker_that_this_user_may_not_use_says_how_to(lab: Lab) -> None:
-    lab.program("docker", "echo 'permission denied while trying to connect' >&2; exit 1")
-    assert is_limited(lab.find(engines.probe_docker), what="permission denied", hint="usermod -aG docker")
-
-
-def test_dagger_without_docker_needs_an_engine_that_is_named(lab: Lab) -> None:
-    lab.program("dagger", "echo 'dagger v0.21.8 x y'")
-    assert is_limited(lab.find(engines.probe_dagger), what="docker does not work", hint="_RUNNER_HOST")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        lab.environ["_EXPERIMENTAL_DAGGER_RUNNER_HOST"] = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        assert lab.find(engines.probe_dagger).state == "ok"
-    assert is_limited(lab.find(engines.probe_dagger), what="refused", hint="_RUNNER_HOST")
-    lab.environ["_EXPERIMENTAL_DAGGER_RUNNER_HOST"] = "unix:///run/dagger.sock"
-    assert is_limited(lab.find(engines.probe_dagger), what="/run/dagger.sock is no socket", hint="_RUNNER_HOST")
-
-
-def test_dagger_is_taken_where_its_variable_says_and_inside_a_session(lab: Lab) -> None:
-    lab.environ["_EXPERIMENTAL_DAGGER_CLI_BIN"] = str(lab.directory / "elsewhere")
-    assert "no program" in lab.find(engines.probe_dagger).what
-    lab.environ["DAGGER_SESSION_PORT"] = "1234"
-    assert lab.find(engines.probe_dagger).state == "ok"
 
 
 def test_a_slurm_whose_controller_is_away_is_limited(lab: Lab) -> None:

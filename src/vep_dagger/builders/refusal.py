@@ -23,7 +23,7 @@ def refusal(image: Image) -> BuildError | None:
     return BuildError(
         f"recipe {image.recipe!r} cannot be built as a Python environment: {why}",
         where=image.tag,
-        hint="builders for containers are not part of this version yet; `vep plan` works",
+        hint="build it with --builder docker or --builder dagger; vep doctor says which of them this machine has",
     )
 
 

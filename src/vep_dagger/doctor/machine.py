@@ -105,13 +105,13 @@ class Machine:
         own = shutil.which(program, path=str(self.programs)) if self.programs else None
         return own or shutil.which(program, path=self.environ.get("PATH", os.defpath))
 
-    def run(self, argv: Sequence[str]) -> Output:
+    def run(self, argv: Sequence[str], stdin: str = "") -> Output:
         """Run a program for at most :data:`COMMAND_TIMEOUT_S`; nothing of it is alive afterwards."""
         try:
             process = subprocess.Popen(
                 argv,
                 env={**self.environ, "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -122,7 +122,7 @@ class Machine:
             return Output(127, "", f"{argv[0]}: {error.strerror}")
         with process:
             try:
-                out, err = process.communicate(timeout=COMMAND_TIMEOUT_S)
+                out, err = process.communicate(stdin, timeout=COMMAND_TIMEOUT_S)
                 return Output(process.returncode, out, err)
             except subprocess.TimeoutExpired:
                 # The whole group: a child that holds the pipes would keep communicate() waiting.

@@ -10,21 +10,29 @@ from vep_dagger.doctor.finding import Finding
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A builder with a launcher that this version has, and the findings that must not be ``missing`` for it."""
+    """A builder with a launcher that this version has, and what must be found for it."""
 
     builder: str
     launcher: str
     runs: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    """Findings that must not be ``missing``."""
+    whole: tuple[str, ...] = ()
+    """Findings that must be ``ok``."""
 
 
-WAYS = (Way("venv", "process", "vLLM for CPUs in environments of this machine", ("uv", "libnuma", "disk-cache")),)
+WAYS = (
+    Way("venv", "process", "vLLM for CPUs in environments of this machine", needs=("uv", "libnuma", "disk-cache")),
+    Way("dagger", "dagger", "images and servers in a Dagger engine", whole=("dagger",)),
+    Way("docker", "docker", "images and servers in Docker containers", whole=("docker",)),
+)
 
 
 def blocked_by(way: Way, findings: Sequence[Finding]) -> list[str]:
     """The names of what a way lacks here; none if it is open."""
-    missing = {finding.name for finding in findings if finding.state == "missing"}
-    return [name for name in way.needs if name in missing]
+    states = {finding.name: finding.state for finding in findings}
+    missing = [name for name in way.needs if states.get(name) == "missing"]
+    return missing + [name for name in way.whole if states.get(name) != "ok"]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

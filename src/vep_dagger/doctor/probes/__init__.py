@@ -2,7 +2,8 @@
 
 from vep_dagger.doctor.probe import Probe, later
 from vep_dagger.doctor.probes.cluster import probe_enroot, probe_slurm
-from vep_dagger.doctor.probes.engines import probe_dagger, probe_docker, probe_podman
+from vep_dagger.doctor.probes.dagger import probe_dagger
+from vep_dagger.doctor.probes.engines import probe_docker, probe_podman
 from vep_dagger.doctor.probes.fabric import probe_efa, probe_gdrcopy, probe_rdma
 from vep_dagger.doctor.probes.gpu import probe_container_toolkit, probe_gpu
 from vep_dagger.doctor.probes.network import probe_model_hub, probe_package_index
@@ -18,17 +19,17 @@ LOCAL: tuple[Probe, ...] = (
     probe_memory,
     probe_shm,
     probe_disks,
+    probe_docker,
+    probe_dagger,
+    probe_gpu,
+    probe_container_toolkit,
     probe_hub_token,
-    later(probe_docker),
+    probe_registry,
     later(probe_podman),
-    later(probe_dagger),
     later(probe_slurm),
     later(probe_enroot),
-    later(probe_gpu),
-    later(probe_container_toolkit),
     later(probe_efa),
     later(probe_rdma),
     later(probe_gdrcopy),
-    later(probe_registry),
 )
 NETWORK: tuple[Probe, ...] = (probe_package_index, probe_model_hub)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import socket
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping
+
+import anyio
 
 from vep_dagger.doctor.finding import Finding
-from vep_dagger.doctor.machine import Machine
+from vep_dagger.doctor.machine import COMMAND_TIMEOUT_S, Machine
+from vep_dagger.engines.docker import VARIABLE, Docker, find_docker
+from vep_dagger.errors import MachineError
 
 
 def probe_docker(machine: Machine) -> Iterator[Finding]:
-    """Docker's client and its daemon."""
+    """A client of Docker that reaches a daemon and can build with BuildKit: the one that builds would take."""
     enables = "images by docker build, servers by docker run"
-    program = machine.which("docker")
-    if program is None:
+    if machine.which("docker") is None and VARIABLE not in machine.environ:
         yield Finding("docker", "missing", "no docker on PATH", enables, "https://docs.docker.com/engine/install/")
         return
-    answer = machine.run([program, "version", "--format", "{{json .}}"])
     try:
-        server = (json.loads(answer.out) or {}).get("Server") or {}
-    except ValueError:
-        server = {}
-    if version := server.get("Version"):
-        yield Finding("docker", "ok", f"daemon {version}", enables)
+        docker = anyio.run(_found, machine.environ)
+    except TimeoutError:
+        what = f"it does not answer within {COMMAND_TIMEOUT_S:g} s"
+    except MachineError as error:
+        what = " ".join(error.what.split())
+    else:
+        yield Finding("docker", "ok", f"daemon {docker.version}, client {docker.program}", enables)
         return
     hint = "start its daemon (systemctl start docker), or point DOCKER_HOST at one"
-    if "permission denied" in answer.err.lower():
+    if "permission denied" in what.lower():
         hint = "let this user use the daemon: usermod -aG docker $USER, then log in again"
-    yield Finding("docker", "limited", f"the client alone: {answer.complaint}", enables, hint)
+    elif "buildx" in what:
+        hint = "install the package docker-buildx-plugin, or name another client in VEP_DOCKER"
+    yield Finding("docker", "limited", what, enables, hint)
+
+
+async def _found(environ: Mapping[str, str]) -> Docker:
+    with anyio.fail_after(COMMAND_TIMEOUT_S):
+        return await find_docker(environ)
 
 
 def probe_podman(machine: Machine) -> Iterator[Finding]:
@@ -45,52 +53,3 @@ def probe_podman(machine: Machine) -> Iterator[Finding]:
     else:
         hint = "podman info must work; without root it needs entries in /etc/subuid and /etc/subgid"
         yield Finding("podman", "limited", answer.complaint, enables, hint)
-
-
-def probe_dagger(machine: Machine) -> Iterator[Finding]:
-    """Dagger's command line, and an engine that it could use: a session, one that is named, or one started by Docker.
-
-    The names of the variables are those of Dagger's SDKs (dagger-io 0.21).
-    """
-    enables = "image builds that share every layer"
-    if machine.environ.get("DAGGER_SESSION_PORT"):
-        yield Finding("dagger", "ok", "inside a session (dagger run)", enables)
-        return
-    named = machine.environ.get("_EXPERIMENTAL_DAGGER_CLI_BIN")
-    program = machine.which(named or "dagger")
-    if program is None:
-        what = f"no program {named}" if named else "no dagger on PATH"
-        hint = "https://docs.dagger.io/install; or name it in _EXPERIMENTAL_DAGGER_CLI_BIN"
-        yield Finding("dagger", "missing", what, enables, hint)
-        return
-    answer = machine.run([program, "version"])
-    if not answer.ok:
-        yield Finding("dagger", "limited", answer.complaint, enables, "dagger version must work")
-        return
-    version = " ".join(answer.out.split()[:2])
-    engine = machine.environ.get("_EXPERIMENTAL_DAGGER_RUNNER_HOST", "")
-    if engine:
-        trouble = _unreachable(machine, engine)
-        hint = "start the engine, or correct _EXPERIMENTAL_DAGGER_RUNNER_HOST"
-    else:
-        engine, hint = "started by docker", "docker must work for it (see docker), or name an engine"
-        hint += " in _EXPERIMENTAL_DAGGER_RUNNER_HOST"
-        docker = next(probe_docker(machine))
-        trouble = None if docker.state == "ok" else "docker does not work"
-    if trouble:
-        yield Finding("dagger", "limited", f"{version}, no engine: {trouble}", enables, hint)
-    else:
-        yield Finding("dagger", "ok", f"{version}, engine {engine}", enables)
-
-
-def _unreachable(machine: Machine, address: str) -> str | None:
-    """Why an engine's address does not answer, or None; what others resolve (images, pods, ssh) is taken as it is."""
-    parts = urlsplit(address)
-    if parts.scheme == "unix" and not machine.path(parts.path).is_socket():
-        return f"{parts.path} is no socket"
-    if parts.scheme == "tcp":
-        try:
-            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=2).close()
-        except (OSError, ValueError) as error:
-            return f"{address}: {error}"
-    return None
