@@ -25,7 +25,12 @@ texts = st.lists(text, max_size=3).map(tuple)
 hexadecimal = "0123456789abcdef"
 digests = st.text(hexadecimal, min_size=64, max_size=64)
 sources = st.one_of(
-    st.builds(git, st.just("https://example.org/x.git"), st.text(hexadecimal, min_size=40, max_size=40)),
+    st.builds(
+        git,
+        st.just("https://example.org/x.git"),
+        st.text(hexadecimal, min_size=40, max_size=40),
+        submodules=st.booleans(),
+    ),
     st.builds(
         http, st.just("https://example.org/x"), st.text(hexadecimal, min_size=64, max_size=64), unpack=st.booleans()
     ),
@@ -155,6 +160,21 @@ def test_the_address_of_a_pinned_source_is_a_place_and_no_content() -> None:
     assert built(Mount(there, "/s")).key == built(Mount(mirrored, "/s")).key
     assert built(Copy(http("https://example.org/x", SHA), "/s")).key == built(Copy(http("file:///x", SHA), "/s")).key
     assert built(Copy(image("a:1", SHA), "/s")).key == built(Copy(image("mirror/a:1", SHA), "/s")).key
+
+
+def test_whether_submodules_are_in_a_tree_is_content_and_those_that_are_change_no_older_key() -> None:
+    with_them, without = git("https://x", COMMIT), git("https://x", COMMIT, submodules=False)
+    assert with_them.canonical() == {"git": COMMIT}
+    assert without.canonical() == {"git": COMMIT, "submodules": False}
+    assert (
+        git("https://x", None, ref="v1", submodules=False).canonical() != git("https://x", None, ref="v1").canonical()
+    )
+
+
+def test_directories_of_programs_are_content_and_none_change_no_older_key() -> None:
+    assert Build().canonical() == {"steps": [], "libraries": ()}
+    one, other = built(build=Build().program("/a")), built(build=Build().program("/b"))
+    assert len({built().key, one.key, other.key}) == 3
 
 
 def test_a_source_that_nobody_has_resolved_is_told_apart_by_its_address() -> None:

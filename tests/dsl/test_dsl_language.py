@@ -13,6 +13,7 @@ from vep_dagger.dsl import (
     Build,
     Image,
     ImageSource,
+    Layer,
     Pins,
     Stack,
     Version,
@@ -70,6 +71,17 @@ class TestBuild:
 
     def test_exports_are_those_that_leave_the_build_with_later_ones_winning(self) -> None:
         assert Build().env(A="1").export(B="2", C="3").export(B="4").exports == {"B": "4", "C": "3"}
+
+    def test_directories_of_programs_and_libraries_are_kept_in_order_and_absolute(self) -> None:
+        build = Build().program("/b").library("/x").program("/a").library("/y")
+        assert (build.programs, build.libraries) == (("/b", "/a"), ("/x", "/y"))
+        for refused in (Build().program, Build().library):
+            with pytest.raises(ValueError, match="bin"):
+                refused("bin")
+
+    def test_a_check_is_told_by_its_name(self) -> None:
+        (check,) = Build().check("agrees", "true").checks
+        assert check.describe() == "check 'agrees'"
 
     def test_the_number_of_jobs_may_not_leave_the_build(self) -> None:
         assert Build().env(MAX_JOBS=JOBS).steps
@@ -174,17 +186,45 @@ class TestLayer:
             def torn(build: Build, pins: Pins) -> Build:
                 return build
 
+    def test_it_sees_what_it_needs_and_what_that_needs_each_once_and_in_order(self) -> None:
+        low = Layer("low", "/low", image("x"), (), Build())
+        left, right = (Layer(name, f"/{name}", image("x"), (low,), Build()) for name in ("left", "right"))
+        top = Layer("top", "/top", image("x"), (left, right), Build())
+        assert top.visible == (low, left, right)
+        assert low.visible == ()
+
+    def test_its_lineage_is_of_the_bases_it_stands_on_and_itself_if_it_is_one(self) -> None:
+        system = Layer("system", "/", image("x"), (), Build())
+        devel = Layer("devel", "/", system, (), Build())
+        assert devel.lineage == (system, devel)
+        assert Layer("top", "/top", devel, (), Build()).lineage == (system, devel)
+        assert Layer("other", "/other", image("x"), (), Build()).lineage == ()
+
     def test_the_image_to_start_from_can_depend_on_pins(self) -> None:
         assert Stack(Pins())(started).base == image("cuda:13.0")
 
 
 class TestImage:
-    def test_the_chains_variables_win_over_the_layers(self) -> None:
+    def test_the_chains_variables_win_over_the_layers_and_theirs_over_the_bases(self) -> None:
         made = sample_image()
-        assert made.env == {"QUIET": "1"}
-        layer_of_its_own = dataclasses.replace(made.layers[0], build=Build().export(QUIET="0", X="1"))
-        named = dataclasses.replace(made, layers=(layer_of_its_own,))
-        assert named.env == {"QUIET": "1", "X": "1"}
+        assert made.env == {"CUDA_HOME": "/usr/local/cuda", "QUIET": "1"}
+        own = Build().export(QUIET="0", X="1", CUDA_HOME="/mine")
+        named = dataclasses.replace(made, layers=(dataclasses.replace(made.layers[0], build=own),))
+        assert named.env == {"QUIET": "1", "X": "1", "CUDA_HOME": "/mine"}
+
+    def test_what_its_bases_declare_is_the_images_too(self) -> None:
+        def part(name: str, prefix: str, base: Layer | ImageSource) -> Layer:
+            build = Build().export({"LAST": name, name.upper(): "1"}).library(f"/{name}/lib").program(f"/{name}/bin")
+            return Layer(name, prefix, base, (), build.check(name, "true"))
+
+        system = part("system", "/", image("x"))
+        runtime = part("runtime", "/", system)
+        chain = Build().program("/venv/bin").library("/system/lib").check("chain", "true")
+        made = Image("r", "t", "1", runtime, chain, (part("a", "/a", image("x")),))
+        assert made.env == {"SYSTEM": "1", "RUNTIME": "1", "A": "1", "LAST": "a"}
+        assert [check.name for check in made.checks] == ["system", "runtime", "a", "chain"]
+        assert made.libraries == ("/system/lib", "/runtime/lib", "/a/lib")
+        assert made.programs == ("/venv/bin", "/a/bin", "/runtime/bin", "/system/bin")
 
     def test_it_knows_where_its_python_is(self) -> None:
         assert sample_image().python_prefix == "/venv"

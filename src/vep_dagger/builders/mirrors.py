@@ -6,6 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+ARCHIVE = "oci-archive:"
+"""What a reference to an archive of this machine begins with."""
+
 _DEFAULT_REGISTRY = "docker.io"
 _CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 
@@ -20,7 +23,11 @@ def rewrite(url: str, mirrors: Mapping[str, str]) -> str:
 
 
 def rewrite_image(ref: str, mirrors: Mapping[str, str]) -> str:
-    """The same for an image reference, whose full name counts: ``debian:12`` is ``docker.io/library/debian:12``."""
+    """The same for an image reference, whose full name counts: ``debian:12`` is ``docker.io/library/debian:12``.
+    Archives have no mirrors.
+    """
+    if ref.startswith(ARCHIVE):
+        return ref
     full = full_name(ref)
     changed = rewrite(full, mirrors)
     return ref if changed == full else changed
