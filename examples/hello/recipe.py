@@ -128,7 +128,7 @@ def hello_image(pins: HelloPins) -> Image:
     stack = Stack(pins)
     return Image(
         recipe="hello",
-        tag=f"hello-{pins.greet.word.lower()}{pins.shout.marks}",
+        tag=f"{pins.greet.word.lower()}{pins.shout.marks}",
         release="",
         base=PLAIN,
         build=Build(),
