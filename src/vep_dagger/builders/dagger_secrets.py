@@ -1,0 +1,83 @@
+"""What the commands of a build in Dagger may know and nobody else sees: the recipe's secrets, and the surroundings.
+
+Each is a secret of Dagger's under a name that says nothing of its value (``setSecret`` makes the cache key of the name
+alone; ``secret(uri, cacheKey)`` of that key: core/schema/secret.go of Dagger v0.21.8), so that another proxy or another
+token builds nothing anew.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vep_dagger.builders.lowering import CERTIFICATES, SURROUNDINGS, Exec, Lowered
+from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.surroundings import certificates, container_surroundings
+from vep_dagger.engines.dagger import DaggerSession
+from vep_dagger.errors import MachineError
+
+if TYPE_CHECKING:
+    from dagger import Container, Secret
+
+_CREDENTIALS = re.compile(r"://([^/@\s'\"]+)@")
+_SHORTEST = 4
+"""Shorter values are no secrets worth their name, and would tear holes into every output."""
+_SCRUBBED = "***"
+"""What Dagger prints for a secret (engine/engineutil/secret_scrub.go)."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets of one build, and what must not be seen in any output."""
+
+    named: dict[str, Secret]
+    mounted: dict[str, Secret]
+    """By the path where commands find them."""
+    hidden: dict[str, str]
+
+    def redact(self, line: str) -> str:
+        """The line with the secrets' names for their values."""
+        for value, name in self.hidden.items():
+            line = line.replace(value, f"<{name}>")
+        if len(self.named) == 1:
+            # Dagger has hidden it already, and does not say which one it was.
+            line = line.replace(_SCRUBBED, f"<{next(iter(self.named))}>")
+        return line
+
+    def mount(self, container: Container) -> Container:
+        """Let commands find the surroundings."""
+        for path, secret in self.mounted.items():
+            container = container.with_mounted_secret(path, secret, mode=0o444)
+        return container
+
+    def unmount(self, container: Container) -> Container:
+        """And take them away."""
+        for path in self.mounted:
+            container = container.without_mount(path)
+        return container
+
+
+async def secrets_of(lowered: Lowered, settings: BuildSettings, session: DaggerSession) -> Secrets:
+    """The secrets that a build needs. Raises MachineError for one that the environment does not have."""
+    operations = [each for stage in lowered.stages for each in stage.operations if isinstance(each, Exec)]
+    names = tuple(dict.fromkeys(name for operation in operations for name in operation.secrets))
+    missing = [name for name in names if not settings.environ.get(name)]
+    if missing:
+        raise MachineError(
+            f"the build needs the secret {missing[0]}, and the environment has no variable of that name",
+            hint=f"export {missing[0]} before the build",
+        )
+    client = session.client
+    text = container_surroundings(settings.environ)
+    mounted = {SURROUNDINGS: client.set_secret("vep-surroundings", text)}
+    if bundle := certificates(settings.environ):
+        mounted[CERTIFICATES] = client.secret(f"file://{bundle.absolute()}", cache_key="vep-certificates")
+    hidden = {line: name for name in names for line in settings.environ[name].splitlines()}
+    hidden |= dict.fromkeys(_CREDENTIALS.findall(text), "credentials")
+    longest_first = sorted((value for value in hidden if len(value) >= _SHORTEST), key=len, reverse=True)
+    return Secrets(
+        {name: client.set_secret(f"vep-{name}", settings.environ[name]) for name in names},
+        mounted,
+        {value: hidden[value] for value in longest_first},
+    )
