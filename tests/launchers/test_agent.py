@@ -63,6 +63,7 @@ class Place:
             cwd=self.shared,
             log=self.shared / log,
             label="test",
+            image="an image",
             marker=MARK,
         )
 
@@ -345,7 +346,7 @@ async def test_memory_is_told_while_a_command_lives(far: Place) -> None:
 
 
 async def test_a_program_that_is_not_there_is_said(far: Place) -> None:
-    with pytest.raises(LaunchError, match="there is no program 'nowhere-to-be-found'"):
+    with pytest.raises(LaunchError, match="the program 'nowhere-to-be-found' is not in the image an image"):
         await far.run("nowhere-to-be-found")
     with pytest.raises(LaunchError, match="cannot be run"):
         await far.run("/no/such/program")

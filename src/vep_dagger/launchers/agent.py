@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -284,6 +285,7 @@ class Agent:
                 if header["do"] == "run":
                     inner, guard = self.start(header)
                     self.guards[channel] = (guard.pid, 0.0, MEMORY_S[0])
+                    self.wake.set()
                 else:
                     inner = socket.create_connection((header["host"], header["port"]), DIAL_S)
                     inner.settimeout(None)
@@ -307,7 +309,7 @@ class Agent:
         found = shutil.which(program, path=request["env"].get("PATH", os.defpath))
         if "/" not in program:
             if found is None:
-                raise FileNotFoundError(2, f"there is no program {program!r} on PATH")
+                raise FileNotFoundError(errno.ENOENT, f"it was looked for in {request['env'].get('PATH')}")
             request["argv"][0] = found
         else:
             request["argv"][0] = str(Path(request["cwd"], program))

@@ -198,14 +198,15 @@ class Bridge:
                 await listener.serve(lead)
 
         async def lead(stream: SocketStream) -> None:
-            try:
-                _, channel = await self.dial({"do": "connect", "host": to_host, "port": to_port})
-            except (RefusedError, LaunchError):
-                await reset(stream)
-                return
-            async with stream, channel.stream:
-                await _splice(stream, channel)
-            self._open.discard(channel.stream)
+            async with stream:
+                try:
+                    _, channel = await self.dial({"do": "connect", "host": to_host, "port": to_port})
+                except (RefusedError, LaunchError):
+                    await reset(stream)
+                    return
+                async with channel.stream:
+                    await _splice(stream, channel)
+                self._open.discard(channel.stream)
 
         async def serve() -> None:
             async with anyio.create_task_group() as group:
@@ -217,24 +218,31 @@ class Bridge:
 
     async def greet(self, stream: SocketStream) -> None:
         """Take a connection in: the agent's, or whoever tried."""
-        reader = BufferedByteReceiveStream(stream)
-        number = None
-        nonsense = (ValueError, KeyError, TypeError, anyio.DelimiterNotFound)
-        with anyio.move_on_after(GREETING_S), suppress(*BROKEN, *nonsense):
-            first = json.loads(await reader.receive_until(b"\n", 4096))
-            if hmac.compare_digest(str(first["token"]).encode(), self.token.encode()):
-                number = int(first["channel"])
-        channel = Channel(stream, reader)
+        channel = Channel(stream, BufferedByteReceiveStream(stream))
+        try:
+            number = await self._number_of(channel.reader)
+        except BaseException:
+            await reset(stream)
+            raise
         if number == 0 and self._control is None and self.lost is None:
             self._control = channel
             self._open.add(stream)
             async with stream:
-                await self._listen(reader)
+                await self._listen(channel.reader)
         elif number in self._answers:
             self._answers[number].channel = channel
             self._answers[number].here.set()
         else:
             await reset(stream)
+
+    async def _number_of(self, reader: BufferedByteReceiveStream) -> int | None:
+        """What a new connection says it is for; None if it is not the agent's."""
+        nonsense = (ValueError, KeyError, TypeError, anyio.DelimiterNotFound)
+        with anyio.move_on_after(GREETING_S), suppress(*BROKEN, *nonsense):
+            first = json.loads(await reader.receive_until(b"\n", 4096))
+            if hmac.compare_digest(str(first["token"]).encode(), self.token.encode()):
+                return int(first["channel"])
+        return None
 
     async def _listen(self, reader: BufferedByteReceiveStream) -> None:
         self._heard_at = anyio.current_time()

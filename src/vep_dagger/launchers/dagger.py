@@ -103,6 +103,7 @@ class DaggerServer:
             cwd=self.spec.directory,
             log=log,
             label=f"{self.spec.name} client",
+            image=self.image.location,
             marker=self.marker,
         )
         try:
@@ -184,6 +185,7 @@ class DaggerLauncher:
                         cwd=spec.directory,
                         log=spec.log,
                         label=spec.name,
+                        image=image.location,
                         marker=marker,
                     )
                     near = ports.ANY_HOST.get(inside, inside)
@@ -215,13 +217,14 @@ class DaggerLauncher:
         MachineError."""
         from vep_dagger.launchers.bridge import background
 
-        container = await self._container(image, spec, environment, bridge)
+        session, base = self._open(image, spec)
+        container = await self._container(session, base, image, spec, environment, bridge)
         over, ending, reason = anyio.Event(), anyio.Event(), ""
 
         async def carry_out() -> None:
             nonlocal reason
             try:
-                await container.sync()
+                await session.ask(container.sync)
                 reason = "it ended by itself"
             except Exception as error:
                 # Whatever the engine or the client library says is the reason of what is lost by it.
@@ -248,9 +251,8 @@ class DaggerLauncher:
                         await over.wait()
                 group.cancel_scope.cancel()
 
-    async def _container(
-        self, image: BuiltImage, spec: ServerSpec, environment: ContainerEnvironment, bridge: Bridge
-    ) -> dagger.Container:
+    def _open(self, image: BuiltImage, spec: ServerSpec) -> tuple[DaggerSession, dagger.Container]:
+        """The session, and the image in it. Raises MachineError."""
         import dagger
 
         if self.session is None or not isinstance(image.handle, dagger.Container):
@@ -258,11 +260,25 @@ class DaggerLauncher:
                 f"no Dagger engine is open for {spec.name}",
                 hint="images of the builder dagger run there: --builder dagger",
             )
-        client = self.session.client
+        return self.session, image.handle
+
+    async def _container(
+        self,
+        session: DaggerSession,
+        base: dagger.Container,
+        image: BuiltImage,
+        spec: ServerSpec,
+        environment: ContainerEnvironment,
+        bridge: Bridge,
+    ) -> dagger.Container:
+        """The exec of the agent, with all that the server may need around it."""
+        import dagger
+
+        client = session.client
         service = client.host().service([dagger.PortForward(backend=bridge.port, frontend=bridge.port)])
         gpu = await compiled.gpu_kind(spec.gpus, self.settings.environ)
         container = (
-            image.handle.with_mounted_temp("/dev/shm")  # noqa: S108 (the server's shared memory)
+            base.with_mounted_temp("/dev/shm")  # noqa: S108 (the server's shared memory)
             .with_mounted_cache(HUGGING_FACE, client.cache_volume("vep-huggingface"))
             .with_mounted_cache(compiled.MOUNT, client.cache_volume(compiled.volume_name(image, gpu)))
             .with_mounted_directory(AGENT, _agent(client), read_only=True)
@@ -271,7 +287,7 @@ class DaggerLauncher:
             .with_env_variable(SECRETS_VARIABLE, " ".join(SECRETS))
             .with_env_variable(MARKER, f"{compiled.MOUNT}/{compiled.note(spec.key)}")
             # No start of a server is another's: nothing of it may come from a cache.
-            .with_env_variable("VEP_AGENT_START", secrets.token_hex(16))
+            .with_env_variable("VEP_AGENT_START", f"{secrets.token_hex(16)} {spec.name} {spec.directory}")
         )
         for mount in spec.mounts:
             container = container.with_mounted_directory(

@@ -3,6 +3,7 @@ a connection."""
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import time
@@ -55,6 +56,7 @@ class Remote:
         cwd: Path,
         log: Path,
         label: str,
+        image: str,
         marker: str | None = None,
     ) -> Remote:
         """Start a command with exactly this environment, and those ``secrets`` that the agent has; its output is
@@ -80,6 +82,10 @@ class Remote:
         try:
             number, channel = await bridge.dial(words)
         except RefusedError as error:
+            if error.code == errno.ENOENT:
+                raise LaunchError(
+                    f"the program {argv[0]!r} is not in the image {image}", where=label, hint=error.why
+                ) from None
             raise LaunchError(f"{label!r} cannot be started: {error.why}", where=argv[0]) from None
         command = cls(bridge, number, channel, label)
         group.start_soon(command._follow)
