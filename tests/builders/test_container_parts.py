@@ -87,6 +87,28 @@ class TestSurroundings:
         assert found["UV_DEFAULT_INDEX"] == "https://recipes/"
         assert found["SSL_CERT_FILE"] == "/run/vep/ca.pem"
 
+    def test_indexes_of_uvs_own_files_are_told_since_containers_have_no_such_files(self, tmp_path: Path) -> None:
+        file = tmp_path / "home" / ".config" / "uv" / "uv.toml"
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            'find-links = ["/srv", "https://links/"]\n'
+            '[[index]]\nurl = "https://ours/"\ndefault = true\n'
+            '[[index]]\nname = "torch"\nurl = "https://torch/"\n'
+            '[[index]]\nname = "other"\nurl = "https://other/"\nexplicit = true\n'
+        )
+        environ = {"HOME": str(tmp_path / "home"), "PIP_INDEX_URL": "https://pips/"}
+        found = variables_of(container_surroundings(environ), tmp_path)
+        told = {name: value for name, value in found.items() if name.startswith("UV_")}
+        assert told == {
+            "UV_DEFAULT_INDEX": "https://ours/",
+            "UV_INDEX": "torch=https://torch/",
+            "UV_FIND_LINKS": "https://links/",
+        }
+        assert found["PIP_INDEX_URL"] == "https://pips/"
+        environ["UV_DEFAULT_INDEX"] = "https://mine/"
+        assert variables_of(container_surroundings(environ), tmp_path)["UV_DEFAULT_INDEX"] == "https://mine/"
+        assert "torch" not in container_surroundings(environ | {"UV_NO_CONFIG": "1"})
+
     def test_the_number_of_jobs_is_told_only_if_somebody_set_it(self, tmp_path: Path) -> None:
         environ = {"HOME": str(tmp_path)}
         assert "VEP_JOBS" not in container_surroundings(environ)

@@ -30,6 +30,7 @@ class Site:
         self.directory = directory
         self.asked: list[str] = []
         self.busy = 0
+        self.ended = threading.Event()
         site = self
 
         class Handler(SimpleHTTPRequestHandler):
@@ -41,6 +42,12 @@ class Site:
                     self.end_headers()
                 elif self.path.startswith("/secret/"):
                     self.send_error(403)
+                elif self.path == "/stuck":
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(b"x" * 1000)
+                    self.wfile.flush()
+                    site.ended.wait(30)
                 elif site.busy:
                     site.busy -= 1
                     self.send_error(503)
@@ -59,6 +66,7 @@ class Site:
         return http(f"{self.url}/{name}", hashlib.sha256(content).hexdigest())
 
     def close(self) -> None:
+        self.ended.set()
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
@@ -304,6 +312,21 @@ class TestHttp:
 
         anyio.run(both)
         assert site.asked == ["/a"]
+
+    def test_who_gives_up_leaves_nothing_and_keeps_nobody_else_waiting(
+        self, site: Site, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        stuck = http(f"{site.url}/stuck", "0" * 64)
+
+        async def give_up() -> None:
+            with anyio.move_on_after(0.5) as scope:
+                await fetch(stuck, BuildSettings(environ=environ), print)
+            assert scope.cancelled_caught
+
+        for _ in range(2):
+            anyio.run(give_up)
+        assert site.asked == ["/stuck", "/stuck"]
+        assert kept(tmp_path) == []
 
     def test_redirections_and_mirrors_are_followed(self, site: Site, get: Get) -> None:
         source = site.put("a", b"content")

@@ -9,11 +9,14 @@ say otherwise.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import shlex
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vep_dagger.builders.lowering import CERTIFICATES, JOBS_VARIABLE
 from vep_dagger.builders.uv_words import with_links
@@ -111,16 +114,41 @@ def _pip_files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _has_uv_toml(environ: Mapping[str, str]) -> bool:
+    """Whether one of uv's files names an index."""
+    named = {name for settings in _uv_settings(environ) for name in _indexes_of(settings)}
+    return not named.isdisjoint({"UV_DEFAULT_INDEX", "UV_INDEX"})
+
+
+def _uv_settings(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """uv's configuration files, the strongest first ("Configuration files" of uv's documentation)."""
+    if environ.get("UV_NO_CONFIG"):
+        return []
     home = Path(environ.get("HOME") or Path.home())
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    for file in (config / "uv" / "uv.toml", Path("/etc/uv/uv.toml")):
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if "index" in text:
-            return True
-    return False
+    chosen = environ.get("UV_CONFIG_FILE")
+    files = [Path(chosen)] if chosen else [config / "uv" / "uv.toml", Path("/etc/uv/uv.toml")]
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            found.append(tomllib.loads(file.read_text(encoding="utf-8")))
+    return found
+
+
+def _indexes_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What a configuration of uv says of indexes, as variables."""
+    words: dict[str, list[str]] = {"UV_DEFAULT_INDEX": [], "UV_INDEX": [], "UV_FIND_LINKS": []}
+    for entry in settings.get("index", []):
+        if not entry.get("explicit"):
+            name = f"{entry['name']}=" if entry.get("name") else ""
+            words["UV_DEFAULT_INDEX" if entry.get("default") else "UV_INDEX"].append(f"{name}{entry.get('url', '')}")
+    for part in (settings, settings.get("pip", {})):
+        words["UV_DEFAULT_INDEX"] += [part["index-url"]] if "index-url" in part else []
+        words["UV_INDEX"] += part.get("extra-index-url", [])
+        words["UV_FIND_LINKS"] += part.get("find-links", [])
+    joined = {"UV_DEFAULT_INDEX": words["UV_DEFAULT_INDEX"][:1], "UV_INDEX": words["UV_INDEX"]}
+    made = {name: " ".join(places) for name, places in joined.items()}
+    made["UV_FIND_LINKS"] = ",".join(words["UV_FIND_LINKS"])
+    return {name: value for name, value in made.items() if value}
 
 
 _PROXIES = frozenset(name for name in _ALWAYS if name.upper().endswith("_PROXY"))
@@ -155,6 +183,8 @@ def container_surroundings(environ: Mapping[str, str]) -> str:
     number of jobs if ``VEP_JOBS`` says it. A variable that the recipe sets itself is left alone. Raises UsageError.
     """
     words = {name: environ[name] for name in sorted(_PROXIES | _OF_PIP) if environ.get(name)}
+    for settings in reversed(_uv_settings(environ)):
+        words |= _indexes_of(settings)
     words |= {name: value for name, value in for_uv(environ).items() if name.startswith("UV_")}
     words |= {f"PIP_{name.upper().replace('-', '_')}": value for name, value in pip_settings(environ).items()}
     words |= _jobs(environ)
