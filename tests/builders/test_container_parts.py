@@ -361,11 +361,11 @@ class TestManifest:
         assert len(made) == 1
 
     def test_what_stood_for_the_plain_base_is_in_it_by_digest(self) -> None:
-        lowered = lower(image_of(Build()), f"registry/base:1@{DIGEST}")
-        manifest = read_container_manifest(container_manifest(lowered, f"registry/base:1@{DIGEST}", Proven(), "probe"))
+        lowered = lower(image_of(Build()), DIGEST)
+        manifest = read_container_manifest(container_manifest(lowered, DIGEST, Proven(), "probe"))
         assert manifest is not None
         assert not isinstance(manifest.base, str)
-        assert (manifest.base.ref, manifest.base.digest, manifest.base.plain) == ("registry/base:1", DIGEST, True)
+        assert (manifest.base.ref, manifest.base.digest, manifest.base.plain) == ("plain", DIGEST, True)
         assert manifest.key == lowered.key != lowered.image.key
 
     def test_text_that_is_none_is_none(self) -> None:
