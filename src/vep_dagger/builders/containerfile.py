@@ -45,6 +45,8 @@ TOOLS_PLACE = "tools"
 MANIFEST_PLACE = "manifest.json"
 """Places in the build context."""
 
+_PREFIXES = "/run/vep/prefixes"
+_KEPT = "/run/vep-kept"
 _RESET_SHELL = ("/bin/sh", "-c")
 _SIMPLE = (Run, MakePython, Install)
 _STAGE_NAME = re.compile(r"[^a-z0-9_.-]")
@@ -157,8 +159,11 @@ def render(
 
 
 def kept_layer(file: Containerfile, name: str, prefix: str) -> str:
-    """The file with one more stage, last: what a layer leaves, alone."""
-    return f"{file.text}\nFROM scratch AS kept\n{copy(prefix, prefix, origin=name)}\n"
+    """The file with two more stages: what a layer leaves, alone, is the last. It is copied with its own mode."""
+    command = shlex.join(["cp", "-a", "--parents", prefix.lstrip("/"), _KEPT])
+    aside = run([], lines_of(f"mkdir -p {_KEPT}; cd /; {command}"))
+    alone = copy(f"{_KEPT}/", "/", origin="kept-prefix")
+    return f"{file.text}\nFROM {name} AS kept-prefix\n{aside}\n\nFROM scratch AS kept\n{alone}\n"
 
 
 def images_of(lowered: Lowered) -> tuple[ImageSource, ...]:
@@ -196,6 +201,8 @@ def _stage(
     made: list[Instruction] = [] if isinstance(stage.base, str) and stage.base not in taken else [set_shell(SHELL)]
     made += [Instruction(text) for text in env(dict(stage.env), stage.programs)]
     made += [Instruction(copy(seen.prefix, seen.prefix, origin=names[seen.stage])) for seen in stage.taken]
+    if stage.taken:
+        made.append(Instruction(_own_modes(stage, names)))
     writer = _Writer(file_name, stage, dict(build.exports) if build else {}, images, context)
     made += writer.operations()
     gone = [
@@ -208,6 +215,16 @@ def _stage(
         made.append(set_shell(_RESET_SHELL))
     first = 1 if isinstance(stage.base, str) and stage.base not in taken else 2
     return FileStage(file_name, _comments(stage), base, tuple(made), stage, first)
+
+
+def _own_modes(stage: Stage, names: Mapping[str, str]) -> str:
+    """COPY makes the directory that it copies into, with mode 0755: prefixes get the modes that they had."""
+    mounts, commands = [], []
+    for seen in stage.taken:
+        place = f"{_PREFIXES}/{names[seen.stage]}"
+        mounts.append(f"type=bind,from={names[seen.stage]},source={seen.prefix},target={place}")
+        commands.append(shlex.join(["chmod", f"--reference={place}", seen.prefix]))
+    return run(mounts, lines_of("; ".join(commands)))
 
 
 @dataclass

@@ -124,7 +124,7 @@ class DockerBuilder:
             location=str(config["Id"]),
             layers=layers,
             seconds=time.monotonic() - begin,
-            cached=all(layer.state == "cached" for layer in layers),
+            cached=all(layer.state in ("cached", "taken") for layer in layers),
             env=environment_of(config),
             notes=tuple(manifest.notes),
             packages=manifest.packages,
