@@ -109,7 +109,7 @@ def test_a_layer_that_is_built_again_is_a_failure(tree: Path) -> None:
 def test_a_docker_daemon_is_started_where_none_answers_and_ended_at_the_end(tree: Path) -> None:
     script(tree, "docker", f"test -e {tree}/dockerd.pid && echo 1")
     script(tree, "dockerd", f'echo "$*" > {tree}/dockerd.log; echo $$ > {tree}/dockerd.pid; exec sleep 300')
-    code, lines = run(tree)
+    code, _ = run(tree)
     assert code == 0
     assert (tree / "dockerd.log").read_text() == "--iptables=false --ip6tables=false\n"
     with pytest.raises(ProcessLookupError):

@@ -139,7 +139,8 @@ def write_manifest(environment: Path, manifest: Manifest) -> None:
 
 
 def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, builder: str) -> str:
-    """The text for :data:`.lowering.MANIFEST`. ``plain`` is what stood for the plain base, by digest."""
+    """The text for :data:`.lowering.MANIFEST`. ``plain`` is what stood for the plain base: its digest,
+    with or without its name before that."""
     image = lowered.image
     manifest = ContainerManifest(
         key=lowered.key,
@@ -189,8 +190,8 @@ def _base(base: Layer | ImageSource, plain: str | None) -> str | BaseEntry:
     if isinstance(base, Layer):
         return base.name
     if isinstance(base, PlainBase):
-        ref, _, digest = (plain or base.ref).partition("@")
-        return BaseEntry(ref=ref, digest=digest or None, plain=True)
+        ref, _, digest = (plain or "").rpartition("@")
+        return BaseEntry(ref=ref or base.ref, digest=digest or None, plain=True)
     return BaseEntry(ref=base.ref, digest=base.digest, plain=False)
 
 
