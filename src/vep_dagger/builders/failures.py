@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vep_dagger.builders.cache import VARIABLE
-from vep_dagger.builders.lowering import Exec, Operation, Stage
+from vep_dagger.builders.lowering import JOBS_VARIABLE, Exec, Operation, Stage, command
 from vep_dagger.builders.uv_words import NO_SOLUTION, UNREACHABLE
 from vep_dagger.dsl import Check, Image
 from vep_dagger.dsl.step import Install, Run
@@ -105,7 +105,7 @@ def _typed(operation: Operation) -> str:
     """An operation as a person would type it."""
     match operation.step:
         case Run(argv):
-            return shlex.join(argv)
+            return command(argv).replace(f"${{{JOBS_VARIABLE}}}", "$(nproc)")
         case None:
             return operation.text if isinstance(operation, Exec) else f"write {operation.path}"
         case Check(argv=argv):
