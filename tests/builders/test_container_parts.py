@@ -383,7 +383,7 @@ class TestFailures:
         error = step_failed(lowered.image, stage, operation, 2, ["cc1plus: no such header", ""], self.LOG, "a shell: x")
         assert isinstance(error, BuildError)
         assert error.what.startswith(
-            "sample1, layer 'collectives': `make -j"$(nproc)" arch=90a arch=100` exited with 2:"
+            "sample1, layer 'collectives': `make -j\"$(nproc)\" arch=90a arch=100` exited with 2:"
         )
         assert error.what.endswith("\n    cc1plus: no such header")
         assert (error.layer, error.code, error.where, error.hint) == ("collectives", 2, str(self.LOG), "a shell: x")
