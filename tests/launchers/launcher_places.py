@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -206,25 +206,17 @@ class DockerHostPlace(DockerPlace):
         return made
 
 
-class OwnLauncher(DaggerLauncher):
-    """Sees the surroundings of the moment, as a new run does."""
-
-    def start(self, image: BuiltImage, spec: ServerSpec) -> AbstractAsyncContextManager[DaggerServer]:
-        now = DaggerLauncher(BuildSettings(environ=dict(os.environ)), self.session, self.grace_s)
-        return now.start(image, spec)
-
-
 @dataclass
 class DaggerPlace:
     """Execs of a Dagger engine. That what they ran is gone can be seen where the engine is of this machine."""
 
-    launches: DaggerLauncher
+    session: DaggerSession
     image: BuiltImage
 
     real: ClassVar[bool] = True
     engine: ClassVar[bool] = True
     listens: ClassVar[str] = "127.0.0.1"
-    takes_s: ClassVar[float] = 8.0
+    takes_s: ClassVar[float] = 12.0
     counts_workers: ClassVar[bool] = True
     protects_mounts: ClassVar[bool] = True
 
@@ -233,10 +225,10 @@ class DaggerPlace:
         session: DaggerSession = request.getfixturevalue("own_dagger_session")
         base = session.client.container().from_(request.getfixturevalue("plain_base"))
         made = BuiltImage(uuid.uuid4().hex * 2, "dagger", "an image", (), 0.0, True, {}, handle=base)
-        return cls(OwnLauncher(BuildSettings(), session, 0.5), made)
+        return cls(session, made)
 
     def launcher(self, behaviour: Behaviour) -> Launcher:
-        return self.launches
+        return DaggerLauncher(BuildSettings(environ=dict(os.environ)), self.session, 0.5)
 
     def argv(self, behaviour: Behaviour, standin: Path) -> tuple[str, ...]:
         return standin_server("python3", behaviour, standin)

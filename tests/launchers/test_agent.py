@@ -208,8 +208,17 @@ async def test_many_connections_go_through_a_tunnel_at_once(echo: int) -> None:
 async def test_a_port_that_nobody_listens_on_resets_the_connection(far: Place, unused_port: int) -> None:
     await far.bridge.tunnel("127.0.0.1", unused_port + 1, "127.0.0.1", unused_port, anyio.Event())
     async with await anyio.connect_tcp("127.0.0.1", unused_port + 1) as stream:
+        await stream.send(b"GET / HTTP/1.1\r\n\r\n")
         with pytest.raises(anyio.BrokenResourceError):
             await stream.receive()
+
+
+async def test_two_tasks_may_stop_a_command_at_once(far: Place) -> None:
+    command = await far.python("import time; time.sleep(60)")
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(command.stop, 5)
+    assert (await command.stop(5)).exit_code == -15
 
 
 async def test_files_come_as_they_grow_and_whole_when_the_command_has_ended(far: Place) -> None:

@@ -35,8 +35,6 @@ SEND_S = 60.0
 PING_S = 10.0
 SILENCE_S = 120.0
 """Without a word from the agent for so long, it is gone."""
-FAREWELL_S = 2.0
-"""For the place to say why it ended, when its connection has broken."""
 FLUSH_S = 600.0
 """For all files to come: results are small, but a server may leave a trace of gigabytes."""
 
@@ -82,8 +80,9 @@ class _Answer:
 class Bridge:
     """See the module. Made by :func:`open_bridge`; whatever waits here ends when the agent is :attr:`lost`."""
 
-    def __init__(self, group: TaskGroup, port: int) -> None:
+    def __init__(self, group: TaskGroup, port: int, farewell_s: float) -> None:
         self.port = port
+        self.farewell_s = farewell_s
         self.token = secrets.token_urlsafe(32)
         self.hello: Hello | None = None
         self.lost: str | None = None
@@ -189,8 +188,8 @@ class Bridge:
         self.sharing.check()
 
     async def tunnel(self, host: str, port: int, to_host: str, to_port: int, until: anyio.Event) -> None:
-        """Listen here, and lead each connection to a port of the other side, until the event. Raises OSError for a port
-        that cannot be had."""
+        """Listen here, and lead each connection to a port of the other side as soon as something is said on it, until
+        the event. Raises OSError for a port that cannot be had."""
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=1024)
 
         async def accept() -> None:
@@ -200,12 +199,17 @@ class Bridge:
         async def lead(stream: SocketStream) -> None:
             async with stream:
                 try:
+                    # Who asks only whether somebody listens costs nothing: in HTTP the client speaks first.
+                    first = await stream.receive()
+                except BROKEN:
+                    return
+                try:
                     _, channel = await self.dial({"do": "connect", "host": to_host, "port": to_port})
                 except (RefusedError, LaunchError):
                     await reset(stream)
                     return
                 async with channel.stream:
-                    await _splice(stream, channel)
+                    await _splice(stream, channel, first)
                 self._open.discard(channel.stream)
 
         async def serve() -> None:
@@ -255,7 +259,7 @@ class Bridge:
                 self._hear(header, payload)
         except BROKEN:
             # Whoever runs the agent knows more, and says so first.
-            await anyio.sleep(FAREWELL_S)
+            await anyio.sleep(self.farewell_s)
             self.lose("the connection to it broke")
 
     def _hear(self, header: dict[str, Any], payload: bytes) -> None:
@@ -284,11 +288,15 @@ class Bridge:
 
 
 @asynccontextmanager
-async def open_bridge() -> AsyncIterator[Bridge]:
-    """A bridge that an agent can come to; leaving it ends everything that goes over it."""
+async def open_bridge(farewell_s: float = 1.0) -> AsyncIterator[Bridge]:
+    """A bridge that an agent can come to; leaving it ends everything that goes over it.
+
+    ``farewell_s`` is for whoever runs the agent to say why it ended (:meth:`Bridge.lose`), when its connection has
+    broken.
+    """
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, background() as group:
-        bridge = Bridge(group, listener.extra(SocketAttribute.local_port))  # noqa: S610 (no Django)
+        bridge = Bridge(group, listener.extra(SocketAttribute.local_port), farewell_s)  # noqa: S610
         group.start_soon(listener.serve, bridge.greet)
         try:
             yield bridge
@@ -318,11 +326,13 @@ async def reset(stream: SocketStream) -> None:
     await anyio.aclose_forcefully(stream)
 
 
-async def _splice(one: SocketStream, channel: Channel) -> None:
-    """Carry bytes both ways until both are at their end; if one breaks, break the other."""
+async def _splice(one: SocketStream, channel: Channel, first: bytes) -> None:
+    """Carry bytes both ways until both are at their end, ``first`` before the others; if one breaks, break the
+    other."""
 
-    async def carry(source: SocketStream | BufferedByteReceiveStream, target: SocketStream) -> None:
+    async def carry(source: SocketStream | BufferedByteReceiveStream, target: SocketStream, before: bytes) -> None:
         try:
+            await target.send(before)
             with suppress(anyio.EndOfStream):
                 while True:
                     await target.send(await source.receive())
@@ -332,5 +342,5 @@ async def _splice(one: SocketStream, channel: Channel) -> None:
             await reset(channel.stream)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(carry, one, channel.stream)
-        group.start_soon(carry, channel.reader, one)
+        group.start_soon(carry, one, channel.stream, first)
+        group.start_soon(carry, channel.reader, one, b"")

@@ -39,6 +39,8 @@ CONNECT_S = 120.0
 """For the agent to come after the exec was asked for: the engine may have the image to fetch and to unpack."""
 END_S = 30.0
 """For the exec to end after its agent."""
+FAREWELL_S = 20.0
+"""For the engine to say why an exec ended, after its connection has broken."""
 AGENT = "/run/vep/agent"
 AGENT_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"launchers": ("agent.py",), "processes": ("guard.py", "procfs.py", "last.py")}
@@ -166,7 +168,7 @@ class DaggerLauncher:
         )
         spec = replace(spec, directory=spec.directory.absolute(), log=spec.log.absolute())
         with ports.reserved(spec.host, spec.port) as port:
-            async with open_bridge() as bridge, self._exec(image, spec, environment, bridge) as hello:
+            async with open_bridge(FAREWELL_S) as bridge, self._exec(image, spec, environment, bridge) as hello:
                 roots = [spec.directory, spec.log.parent, *([spec.shared] if spec.shared else [])]
                 await bridge.watch(roots, spec.mounts)
                 await bridge.push(spec.directory)

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers.base import Stopped
-from vep_dagger.launchers.bridge import BROKEN, FAREWELL_S, Bridge, Channel, RefusedError
+from vep_dagger.launchers.bridge import BROKEN, Bridge, Channel, RefusedError
 from vep_dagger.processes.failure import not_started
 from vep_dagger.processes.leftovers import mark_environment
 
@@ -41,7 +41,7 @@ class Remote:
         self._failure: dict[str, Any] | None = None
         self._ended_at = 0.0
         self._started, self._exited, self._over = anyio.Event(), anyio.Event(), anyio.Event()
-        self._stopping = anyio.Lock()
+        self._sending, self._stopping = anyio.Lock(), anyio.Lock()
         self._stopped: Stopped | None = None
 
     @classmethod
@@ -135,7 +135,8 @@ class Remote:
         begin = time.monotonic()
         with anyio.CancelScope(shield=True):
             with suppress(*BROKEN):
-                await self._channel.stream.send(json.dumps({"stop": grace_s}).encode() + b"\n")
+                async with self._sending:
+                    await self._channel.stream.send(json.dumps({"stop": grace_s}).encode() + b"\n")
             async with self._stopping:
                 if self._stopped is None:
                     with anyio.move_on_after(grace_s + PATIENCE_S):
@@ -162,7 +163,7 @@ class Remote:
                         await self._hear(json.loads(await self._channel.reader.receive_until(b"\n", 4096)))
             if self._code is None and self._failure is None:
                 # Whoever learns of the end looks for its reason: that comes first.
-                with anyio.move_on_after(2 * FAREWELL_S):
+                with anyio.move_on_after(2 * self._bridge.farewell_s):
                     await self._bridge.gone.wait()
         finally:
             if self._code is None:
