@@ -97,7 +97,9 @@ class BuildLog:
             return
         if output := _OUTPUT.fullmatch(rest):
             vertex.lines.append(output.group(2))
-            self._tell(vertex)
+            # Commands print by the hundred thousand lines: what is known already is not worked out again.
+            if self._said.get(vertex.stage or "") != (True, False):
+                self._tell(vertex)
         elif done := _DONE.fullmatch(rest):
             vertex.state, vertex.seconds = "done", float(done.group(1))
             self._tell(vertex)

@@ -224,7 +224,9 @@ def _own_modes(stage: Stage, names: Mapping[str, str]) -> str:
         place = f"{_PREFIXES}/{names[seen.stage]}"
         mounts.append(f"type=bind,from={names[seen.stage]},source={seen.prefix},target={place}")
         commands.append(shlex.join(["chmod", f"--reference={place}", seen.prefix]))
-    return run(mounts, lines_of("; ".join(commands)))
+    *most, last = commands
+    first, *more = [*(f"{command}; \\" for command in most), last]
+    return run(mounts, [first, *(f"    {line}" for line in more)])
 
 
 @dataclass
