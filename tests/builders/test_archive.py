@@ -12,8 +12,10 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from vep_dagger.builders.archive import docker_save_to_oci, make_loadable, manifest_digest
+from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError
 
@@ -116,14 +118,34 @@ def test_an_archive_of_another_tool_is_made_loadable(
     with tarfile.open(archive) as opened:
         assert "manifest.json" not in opened.getnames()
     digest = manifest_digest(archive)
-    for _ in range(2):
-        make_loadable(archive, daemon.name)
+    make_loadable(archive, "other:1")
+    make_loadable(archive, daemon.name)
+    size = archive.stat().st_size
+    make_loadable(archive, daemon.name)
+    assert archive.stat().st_size == size
     with tarfile.open(archive) as opened:
-        assert opened.getnames().count("manifest.json") == 1
+        index = opened.extractfile("index.json")
+        assert index is not None
+        (entry,) = json.load(index)["manifests"]
+    assert entry["annotations"]["io.containerd.image.name"] == daemon.name
     assert manifest_digest(archive) == digest
     assert json.loads(skopeo(needs, "inspect", f"oci-archive:{archive}"))["Digest"] == digest
     daemon.do("load", "--input", str(archive))
     assert daemon.members(daemon.name, tmp_path) == {"a/text": 0o644, "b/program": 0o755}
+    assert not daemon.has("other:1")
+
+
+def test_an_archive_that_dagger_exported_gets_its_name(
+    dagger_session: DaggerSession, dagger_portal: BlockingPortal, daemon: Daemon, tmp_path: Path
+) -> None:
+    archive = tmp_path / "image.tar"
+    container = dagger_session.client.container().with_new_file("/a/text", "text\n")
+    dagger_portal.call(container.export, str(archive))
+    digest = manifest_digest(archive)
+    make_loadable(archive, daemon.name)
+    assert manifest_digest(archive) == digest
+    daemon.do("load", "--input", str(archive))
+    assert daemon.members(daemon.name, tmp_path) == {"a/text": 0o644}
 
 
 def write(archive: Path, files: dict[str, Any]) -> Path:

@@ -56,15 +56,26 @@ def docker_save_to_oci(saved: Path, target: Path, tag: str) -> str:
 
 
 def make_loadable(archive: Path, name: str) -> None:
-    """Add docker's ``manifest.json`` to an OCI archive, so that ``docker load`` of any age takes it and calls the image
-    ``name``. Nothing is done if it is there already. Blocks. Raises BuildError.
+    """Let an OCI archive say that its image is called ``name`` (``repository:tag``), to every tool: in the index's
+    annotations, and in docker's ``manifest.json``, which ``docker load`` of any age takes. The digest stays.
+
+    What is said anew is put behind what is there, since of two files of one name in a tar the later one counts; nothing
+    is copied. Nothing is done if the archive says so already. Blocks. Raises BuildError.
     """
     with _reading(archive) as opened:
         if "manifest.json" in opened.getnames():
-            return
+            known = _json(opened, "manifest.json", archive)
+            if [each.get("RepoTags") for each in known] == [[name]]:
+                return
         manifest = _image_manifest(opened, archive)[1]
+        index = _json(opened, "index.json", archive)
+    for entry in index["manifests"]:
+        if not _is_attestation(entry):
+            entry["annotations"] = entry.get("annotations", {}) | _named(name)["annotations"]
     with tarfile.open(archive, "a", format=tarfile.PAX_FORMAT) as made:
-        _Writer(made).text("manifest.json", _dump(_docker_manifest(manifest, name)))
+        writer = _Writer(made)
+        writer.text("index.json", _dump(index))
+        writer.text("manifest.json", _dump(_docker_manifest(manifest, name)))
 
 
 def manifest_digest(archive: Path) -> str:
