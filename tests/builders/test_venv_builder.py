@@ -77,7 +77,10 @@ def test_what_is_not_python_is_refused_by_name_with_what_can_still_be_done(
         venv.build(refused)
     assert named in caught.value.what
     assert "recipe 'probe'" in caught.value.what
-    assert caught.value.hint == "builders for containers are not part of this version yet; `vep plan` works"
+    assert (
+        caught.value.hint
+        == "build it with --builder docker or --builder dagger; vep doctor says which of them this machine has"
+    )
     assert not venv.cache.exists()
 
 
