@@ -398,6 +398,15 @@ class TestFailures:
             in step_failed(lowered.image, stage, stage.operations[-1], code, [], self.LOG).what
         )
 
+    @pytest.mark.parametrize(
+        ("code", "line"), [(137, ""), (2, "g++: fatal error: Killed signal terminated program cc1plus")]
+    )
+    def test_what_was_killed_most_likely_had_no_memory(self, code: int, line: str) -> None:
+        lowered = lower(sample_image(), "p")
+        stage = lowered.stage("kernels")
+        hint = step_failed(lowered.image, stage, stage.operations[-1], code, [line], self.LOG, "a shell: x").hint
+        assert hint == "memory ran out, most likely: try fewer jobs at a time, with VEP_JOBS=2; a shell: x"
+
     def test_a_check_is_called_by_its_name(self) -> None:
         image = sample_image()
         stage = lower(image, "p").stage("image")

@@ -18,6 +18,8 @@ from vep_dagger.dsl.step import Install, Run
 from vep_dagger.errors import BuildError, MachineError, VepError
 
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_KILLED = re.compile(r"Killed signal terminated program|: Killed$")
+"""GCC's driver (gcc.cc, ``execute``) and make, of a compiler that was killed."""
 _TAIL_LINES = 12
 _LONGEST_COMMAND = 200
 
@@ -76,7 +78,7 @@ def step_failed(
     return BuildError(
         f"{what} {_ended(code)}:{last_lines(output_lines)}",
         where=str(log),
-        hint=_installation_hint(output_lines, before) or shell_hint,
+        hint=_installation_hint(output_lines, before) or _memory_hint(code, output_lines, shell_hint),
         layer=stage.name,
         command=typed,
         code=code,
@@ -95,6 +97,14 @@ def base_missing(ref: str, said: str, *, where: str, tried: str | None = None) -
         hint="look whether the name and digest are right and the registry can be reached and lets you in; "
         "[mirrors] in the matrix file names another registry, and oci-archive:PATH a file",
     )
+
+
+def _memory_hint(code: int, lines: Sequence[str], shell_hint: str | None) -> str | None:
+    """What killed commands most often want; after that, ``shell_hint``."""
+    if code not in (-signal.SIGKILL, 128 + signal.SIGKILL) and not any(map(_KILLED.search, lines)):
+        return shell_hint
+    memory = f"memory ran out, most likely: try fewer jobs at a time, with {JOBS_VARIABLE}=2"
+    return f"{memory}; {shell_hint}" if shell_hint else memory
 
 
 def _place(stage: Stage) -> str:
