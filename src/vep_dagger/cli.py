@@ -73,7 +73,7 @@ def vep() -> None:
 @COMPAT
 @JSON
 def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> None:
-    """Show cells, layers, images, jobs, and what is impossible and why."""
+    """Show cells, layers, images, jobs, and what is impossible."""
     from vep_dagger.plan import load_plan
 
     made = load_plan(matrix, only=only, overlay=compat)
@@ -114,7 +114,7 @@ def bench(matrix: Path, **options: Any) -> None:
 @MATRIX
 @running
 def run(matrix: Path, **options: Any) -> None:
-    """All of it: build, smoke, bench, and the report to pick from."""
+    """All of it: build, smoke, bench, and the report."""
     _run(matrix, "bench", **options)
 
 
@@ -170,7 +170,7 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 @click.option("--network", is_flag=True, help="Also ask whether the package index answers.")
 @JSON
 def doctor(network: bool, as_json: bool) -> None:
-    """Show what this machine can build and run, and what is missing."""
+    """Show what this machine can build and run, and what not."""
     import json
 
     from vep_dagger.console.choose import console
