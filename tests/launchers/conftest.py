@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 
 from tests.launchers.launcher_places import PLACES, Behaviour, Place, image
 from vep_dagger.builders.base import BuiltImage
+from vep_dagger.engines.docker import Docker
 from vep_dagger.launchers.base import ServerSpec
 
 if TYPE_CHECKING:
@@ -65,6 +67,17 @@ async def own_dagger_session() -> AsyncIterator[DaggerSession]:
                 "_EXPERIMENTAL_DAGGER_RUNNER_HOST (unix:///run/dagger/engine.sock) where Docker cannot start one"
             )
         yield session
+
+
+@pytest.fixture(scope="session")
+def pulled_base(docker: Docker, plain_base: str) -> Iterator[str]:
+    """The plain base, in Docker; as it was before in the end."""
+    present = subprocess.run([docker.program, "image", "inspect", plain_base], capture_output=True, check=False)
+    if present.returncode != 0:
+        subprocess.run([docker.program, "pull", plain_base], check=True, capture_output=True, timeout=300)
+    yield plain_base
+    if present.returncode != 0:
+        subprocess.run([docker.program, "image", "rm", plain_base], check=False, capture_output=True)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.engines.docker import Docker
 from vep_dagger.launchers.base import Launcher, Server, ServerSpec
 from vep_dagger.launchers.compiled import volume_name
-from vep_dagger.launchers.dagger import DaggerLauncher, DaggerServer
+from vep_dagger.launchers.dagger import DaggerLauncher
+from vep_dagger.launchers.dagger_server import DaggerServer
 from vep_dagger.launchers.docker import DockerLauncher
 from vep_dagger.launchers.docker_server import DockerServer
 from vep_dagger.launchers.fake import FakeLauncher, Script
@@ -160,10 +161,7 @@ class DockerPlace:
     @classmethod
     def make(cls, request: pytest.FixtureRequest) -> Self:
         docker: Docker = request.getfixturevalue("docker")
-        base: str = request.getfixturevalue("plain_base")
-        present = subprocess.run([docker.program, "image", "inspect", base], capture_output=True, check=False)
-        if present.returncode != 0:
-            subprocess.run([docker.program, "pull", base], check=True, capture_output=True, timeout=120)
+        base: str = request.getfixturevalue("pulled_base")
         made = BuiltImage(uuid.uuid4().hex * 2, "docker", base, (), 0.0, True, {})
         name = volume_name(made)
         request.addfinalizer(

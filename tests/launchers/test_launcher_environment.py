@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.errors import LaunchError
-from vep_dagger.launchers.environment import declared_environment, passes
+from vep_dagger.launchers.environment import container_environment, declared_environment, passes
 
 MakeImage = Callable[..., BuiltImage]
 
@@ -65,3 +66,39 @@ def test_a_python_environment_of_the_image_is_activated_and_its_paths_are_this_m
 
 def test_an_empty_path_does_not_become_the_current_directory(make_image: MakeImage) -> None:
     assert declared_environment({}, make_image(paths={"/venv": "/v"}), {})["PATH"] == "/v/bin"
+
+
+def test_of_the_surroundings_a_container_gets_what_means_the_same_in_it(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    surroundings = {
+        "PATH": "/host/bin",
+        "HOME": "/home/me",
+        "HF_HOME": "/models",
+        "HF_TOKEN": "hf_secret",
+        "https_proxy": "http://proxy:3128",
+        "no_proxy": "intranet",
+        "VLLM_USE_V1": "0",
+        "SSL_CERT_FILE": str(authority),
+        "CURL_CA_BUNDLE": str(authority),
+        "REQUESTS_CA_BUNDLE": str(tmp_path / "gone.pem"),
+    }
+    image = BuiltImage("k", "docker", "here", (), 0.0, True, {"PYTHONUNBUFFERED": "x"})
+    made = container_environment(surroundings, image, {"A": "1"}, ("CURL_CA_BUNDLE", "OF_IMAGE"))
+    assert made.env == {
+        "A": "1",
+        "HF_TOKEN": "hf_secret",
+        "https_proxy": "http://proxy:3128",
+        "no_proxy": "intranet,127.0.0.1,localhost,::1",
+        "NO_PROXY": "intranet,127.0.0.1,localhost,::1",
+        "SSL_CERT_FILE": "/run/vep/lent/SSL_CERT_FILE",
+    }
+    assert made.files == {"/run/vep/lent/SSL_CERT_FILE": authority}
+    assert made.unset == ("CURL_CA_BUNDLE", "OF_IMAGE")
+    assert "hf_secret" not in repr(made)
+
+
+def test_a_containers_variable_is_not_both_set_and_unset() -> None:
+    image = BuiltImage("k", "docker", "here", (), 0.0, True, {})
+    with pytest.raises(LaunchError, match="A is both set and unset"):
+        container_environment({}, image, {"A": "1"}, ("A",))

@@ -161,8 +161,9 @@ def container_environment(
     }
     passed = {name: taken[name] for name in INTO_CONTAINERS if name in taken}
     if any(name.lower().endswith("_proxy") for name in passed):
-        for name in {"no_proxy", "NO_PROXY"} - set(unset):
-            passed[name] = ",".join(filter(None, (passed.get(name), LOOPBACK)))
+        for name, other in (("no_proxy", "NO_PROXY"), ("NO_PROXY", "no_proxy")):
+            direct = taken.get(name) or taken.get(other)
+            passed |= {} if name in unset else {name: ",".join(filter(None, (direct, LOOPBACK)))}
     imposed = {name: value for name, value in ours.items() if name not in image.env and name not in unset}
     places = {name: f"{LENT}/{name}" for name in lent}
     return ContainerEnvironment(
