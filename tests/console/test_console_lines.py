@@ -66,6 +66,12 @@ def test_a_phase_is_told_once_however_often_its_percentage_changes(lines: Lines)
     assert [line[9:] for line in told] == ["smoke:a: weights 1%", "smoke:a: compile"]
 
 
+def test_a_step_that_lasts_is_told_again_only_when_it_prints_something_else(lines: Lines) -> None:
+    said = ("nccl for 11 s", "nccl for 21 s", "nccl for 31 s: nvcc all_reduce.cu", "nccl for 41 s: nvcc all_reduce.cu")
+    told = lines(*(Event("job-progress", text, "build:1") for text in said))
+    assert [line[9:] for line in told] == ["build:1: nccl for 11 s", "build:1: nccl for 31 s: nvcc all_reduce.cu"]
+
+
 def test_each_job_has_its_own_phases(lines: Lines) -> None:
     told = lines(Event("job-progress", "weights", "smoke:a"), Event("job-progress", "weights", "smoke:b"))
     assert len(told) == 2

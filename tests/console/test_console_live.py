@@ -204,7 +204,9 @@ def test_the_seconds_of_a_layer_that_is_built_go_on_between_its_events(monkeypat
     assert [line.split()[2] for line in screen.lines()[2:-1]] == ["3", "67"]
 
 
-@pytest.mark.parametrize("text", ["vllm0.32.0: nccl 3/5: all_reduce.cu", "nccl: 3/5: all_reduce.cu"])
+@pytest.mark.parametrize(
+    "text", ["vllm0.32.0: nccl 3/5: all_reduce.cu", "nccl: 3/5: all_reduce.cu", "nccl for 31 s: 3/5: all_reduce.cu"]
+)
 def test_progress_of_a_layer_stands_beside_it(text: str) -> None:
     screen = building()
     screen.take(layer("nccl", "building"), layer("nccl_tests", "building"), Event("job-progress", text, BUILD))

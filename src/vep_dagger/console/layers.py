@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from vep_dagger.jobs.events import Event
 
 DONE = ("built", "cached", "taken")
 """The states of a layer that is there, in the order in which they are counted; others are counted if there are any."""
+
+LASTING = re.compile(r"^ for \d+ s\b")
 
 STYLES = {"building": "cyan", "built": "green", "cached": "dim", "taken": "dim", "failed": "bold red"}
 
@@ -50,7 +53,8 @@ class Layers:
         for row in self.rows().values():
             rest = text.removeprefix(row.name)
             if row.state == "building" and rest != text and rest[:1] in (" ", ":"):
-                row.text = " ".join(rest.removeprefix(":").split())
+                # The seconds have a column of their own.
+                row.text = " ".join(LASTING.sub("", rest).removeprefix(":").split())
                 return True
         return False
 

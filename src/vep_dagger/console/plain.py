@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from typing import TextIO
@@ -11,6 +12,9 @@ from vep_dagger.console.layers import Layers
 from vep_dagger.jobs.events import Event
 
 MARKS = {"passed": "ok", "failed": "FAILED", "fell-back": "FELL BACK", "not-run": "not run"}
+
+LASTING = re.compile(r" for \d+ s\b")
+"""How a text says that something goes on."""
 
 LONG_S = 10.0
 """Seconds after which a log wants to know what is going on."""
@@ -40,8 +44,8 @@ class PlainLines:
             return
         if event.kind == "job-progress":
             self._progress.add(event.text)
-            # Percentages change often; a pipe gets each phase once.
-            stable = event.text.rstrip("0123456789% ")
+            # Percentages and seconds change often; a pipe gets each phase once.
+            stable = LASTING.sub("", event.text).rstrip("0123456789% ")
             if self._said.get(event.job) == stable:
                 return
             self._said[event.job] = stable
