@@ -61,56 +61,7 @@ def test_a_small_image_reads_as_a_person_would_write_it() -> None:
         .run("make", f"-j{JOBS}", "install", "PREFIX=/opt/kit").export(KIT_HOME="/opt/kit").library("/opt/kit/lib"),
     )  # fmt: skip
     made = image(kit, build=Build().write("/etc/motd", "hello\n"))
-    assert file_of(made).text == GOLDEN
-
-
-GOLDEN = r"""# probe: probe1
-# key fbac0c45287bff441fb2a8565526d0f1d3c9463223fdb60dc3da54974d0f0794
-#
-# Each stage is a layer: it sees the prefixes of what it needs, and only its own prefix is taken from it.
-# Commands may see /run/vep/env (proxies, package indexes, the number of jobs) and /run/vep/ca.pem:
-# --secret id=vep-env,src=FILE --secret id=vep-ca,src=FILE. Neither is content.
-
-# kit c7c23b066c05: leaves /opt/kit
-# source https://example.org/kit.git cccccccccccccccccccccccccccccccccccccccc (v1)
-FROM docker.io/library/debian:12@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb AS kit
-SHELL ["/bin/sh", "-ec", "if [ -e /run/vep/env ]; then . /run/vep/env; fi; : \"${VEP_JOBS:=$(nproc)}\"; export VEP_JOBS; eval \"$0\""]
-COPY sources/kit-cccccccccccc/ /src/
-WORKDIR /src
-RUN --mount=type=secret,id=vep-env,target=/run/vep/env --mount=type=secret,id=vep-ca,target=/run/vep/ca.pem \
-    --mount=type=cache,id=ccache,target=/root/.ccache \
-    CC='gcc -O2' make -j"${VEP_JOBS}" install PREFIX=/opt/kit
-
-# environment 368914809337
-FROM docker.io/library/debian:12@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb AS environment
-SHELL ["/bin/sh", "-ec", "if [ -e /run/vep/env ]; then . /run/vep/env; fi; : \"${VEP_JOBS:=$(nproc)}\"; export VEP_JOBS; eval \"$0\""]
-COPY --chmod=0644 files/environment/1-motd /etc/motd
-
-# image fbac0c45287b
-# sees /opt/kit
-FROM environment AS image
-ENV KIT_HOME="/opt/kit"
-COPY --from=kit /opt/kit /opt/kit
-RUN --mount=type=bind,from=kit,source=/opt/kit,target=/run/vep/prefixes/kit \
-    chmod --reference=/run/vep/prefixes/kit /opt/kit
-COPY --chmod=0644 files/image/1-00-vep.conf /etc/ld.so.conf.d/00-vep.conf
-RUN ldconfig
-LABEL dev.vep.recipe="probe"
-SHELL ["/bin/sh", "-c"]
-
-# The checks, in the finished image. It takes nothing from here.
-FROM image AS checks
-SHELL ["/bin/sh", "-ec", "if [ -e /run/vep/env ]; then . /run/vep/env; fi; : \"${VEP_JOBS:=$(nproc)}\"; export VEP_JOBS; eval \"$0\""]
-RUN mkdir -p /run/vep-checks
-RUN true > /run/vep-checks/00.txt
-
-FROM scratch AS results
-COPY --from=checks /run/vep-checks /
-
-# The image, with what it holds and how it was proven.
-FROM image AS final
-COPY --chmod=0644 manifest.json /opt/vep/manifest.json
-"""
+    assert file_of(made).text == Path(__file__).with_name("golden.Containerfile").read_text()
 
 
 def test_the_gpu_stack_has_a_stage_a_layer_with_its_name_key_and_sources() -> None:
@@ -161,8 +112,8 @@ def test_what_is_mounted_is_removed_only_where_it_would_stay() -> None:
 
 def test_a_secret_is_a_file_that_the_command_alone_reads() -> None:
     text = stage_text(image(build=Build().secret("TOKEN").run("fetch")), "environment")
-    assert "--mount=type=secret,id=TOKEN,required=true" in text
-    assert 'TOKEN="$(cat /run/secrets/TOKEN)" fetch' in text
+    assert "--mount=type=secret,id=TOKEN,target=/run/vep/secrets/TOKEN,required=true" in text
+    assert 'TOKEN="$(cat /run/vep/secrets/TOKEN)" fetch' in text
 
 
 def test_a_file_keeps_its_mode_and_a_source_its_name() -> None:

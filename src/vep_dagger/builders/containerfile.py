@@ -45,7 +45,9 @@ TOOLS_PLACE = "tools"
 MANIFEST_PLACE = "manifest.json"
 """Places in the build context."""
 
-_PREFIXES = "/run/vep/prefixes"
+_MOUNTS = posixpath.dirname(SURROUNDINGS)
+_PREFIXES = f"{_MOUNTS}/prefixes"
+_SECRETS = f"{_MOUNTS}/secrets"
 _KEPT = "/run/vep-kept"
 _RESET_SHELL = ("/bin/sh", "-c")
 _SIMPLE = (Run, MakePython, Install)
@@ -211,6 +213,9 @@ def _stage(
     if gone:
         made.append(Instruction(run([], lines_of(shlex.join(["rm", "-rf", *dict.fromkeys(gone)])))))
     if stage.name == IMAGE:
+        if stage.taken or any(isinstance(op, Exec) for each in lowered.stages for op in each.operations):
+            # BuildKit of Docker 20.10 leaves the empty places of mounts behind.
+            made.append(Instruction(run([], lines_of(f"rm -rf {_MOUNTS}"))))
         made.append(Instruction(keywords("LABEL", labels)))
         made.append(set_shell(_RESET_SHELL))
     first = 1 if isinstance(stage.base, str) and stage.base not in taken else 2
@@ -266,7 +271,7 @@ class _Writer:
         What is no step of a recipe's (``ldconfig``, checks) needs nothing of the machine's.
         """
         own = [f"{name}={shlex.quote(value)}" for name, value in operation.env if current.get(name) != value]
-        own += [f'{name}="$(cat /run/secrets/{name})"' for name in operation.secrets]
+        own += [f'{name}="$(cat {_SECRETS}/{name})"' for name in operation.secrets]
         text = operation.text
         if own:
             simple = operation.step is not None and isinstance(operation.step, _SIMPLE)
@@ -280,7 +285,7 @@ class _Writer:
                 f"type=secret,id={SURROUNDINGS_ID},target={SURROUNDINGS} "
                 f"--mount=type=secret,id={CERTIFICATES_ID},target={CERTIFICATES}"
             )
-        mounts += [f"type=secret,id={name},required=true" for name in operation.secrets]
+        mounts += [f"type=secret,id={name},target={_SECRETS}/{name},required=true" for name in operation.secrets]
         mounts += [f"type=cache,id={name},target={path}" for name, path in operation.caches]
         if operation.tools:
             mounts.append(f"type=bind,source={TOOLS_PLACE},target={TOOLS}")

@@ -75,7 +75,7 @@ def _not_a_command(lowered: Lowered, file: Containerfile, vertex: Vertex, step: 
     name = owner.stage.name if owner and owner.stage else None
     missing = _NOT_FOUND.search(vertex.error)
     for layer in lowered.layers:
-        if step.text == f"COPY --from={layer.name} {layer.prefix} {layer.prefix}" and missing:
+        if missing and missing.group(1) == layer.prefix:
             return BuildError(
                 f"{lowered.image.tag}: layer {layer.name!r} left nothing at {layer.prefix}, which is all that is kept "
                 "of it",
