@@ -84,7 +84,8 @@ def _figure(cell: CellSummary, workload: str, metric: str) -> str:
 
 def _failed(image: ImageSummary, step: FailedStep) -> Text:
     """A build that failed: what and where in its first line, then the command and the end of what it printed."""
-    text = Text(f"\n{image.tag}: {(image.reason or 'failed').splitlines()[0]}")
+    reason = (image.reason or "failed").splitlines()[0]
+    text = Text(f"\n{reason if reason.startswith(image.tag) else f'{image.tag}: {reason}'}")
     text.append("".join(f"\n  {line}" for line in told(step)), style="dim")
     for what, value in (("log", image.log), ("help", image.hint)):
         if value:
