@@ -21,8 +21,9 @@ from anyio.abc import TaskGroup
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers import agent as agent_module
 from vep_dagger.launchers.agent import MARKER, SECRETS, TOKEN
-from vep_dagger.launchers.bridge import Bridge, background, open_bridge
+from vep_dagger.launchers.bridge import Bridge, open_bridge
 from vep_dagger.launchers.remote import Remote
+from vep_dagger.launchers.streams import background
 from vep_dagger.processes.leftovers import find
 
 pytestmark = pytest.mark.anyio

@@ -254,8 +254,8 @@ class Agent:
                 self.link.send({"event": "pong"})
 
     def look(self) -> None:
-        """Look at files and memory until the connection ends."""
-        with contextlib.suppress(OSError):
+        """Look at files and memory until the connection ends; and end it, should a look fail."""
+        try:
             while True:
                 self.wake.wait(LOOK_S)
                 self.wake.clear()
@@ -267,6 +267,9 @@ class Agent:
                 for number in asked:
                     self.link.send({"event": "flushed", "number": number})
                 self.weigh()
+        finally:
+            with contextlib.suppress(OSError):
+                self.link.connection.shutdown(socket.SHUT_RDWR)
 
     def weigh(self) -> None:
         """Say what commands hold, of those whose turn it is."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-import socket
-import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers.sharing import Sharing
+from vep_dagger.launchers.streams import BROKEN, Channel, background, reset, splice
 
 LINE = 1 << 20
 """Bytes of the longest line."""
@@ -37,8 +36,6 @@ SILENCE_S = 120.0
 """Without a word from the agent for so long, it is gone."""
 FLUSH_S = 600.0
 """For all files to come: results are small, but a server may leave a trace of gigabytes."""
-
-BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead, OSError)
 
 
 class RefusedError(Exception):
@@ -58,14 +55,6 @@ class Hello:
     env: Mapping[str, str]
     python: str
     warm: bool | None
-
-
-@dataclass
-class Channel:
-    """A connection of the agent's for one purpose, and what came with its first line."""
-
-    stream: SocketStream
-    reader: BufferedByteReceiveStream
 
 
 @dataclass
@@ -209,7 +198,7 @@ class Bridge:
                     await reset(stream)
                     return
                 async with channel.stream:
-                    await _splice(stream, channel, first)
+                    await splice(stream, channel, first)
                 self._open.discard(channel.stream)
 
         async def serve() -> None:
@@ -303,44 +292,3 @@ async def open_bridge(farewell_s: float = 1.0) -> AsyncIterator[Bridge]:
         finally:
             bridge.lose("it is over")
             bridge.sharing.close()
-
-
-@asynccontextmanager
-async def background() -> AsyncIterator[TaskGroup]:
-    """A group of tasks that go on while the context is there, and raise nothing: what comes out is the context's."""
-    try:
-        async with anyio.create_task_group() as group:
-            try:
-                yield group
-            finally:
-                group.cancel_scope.cancel()
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-
-
-async def reset(stream: SocketStream) -> None:
-    """End a connection as a refused one ends: at once, and not as if all had been said."""
-    with suppress(OSError):
-        raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 (no Django)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    await anyio.aclose_forcefully(stream)
-
-
-async def _splice(one: SocketStream, channel: Channel, first: bytes) -> None:
-    """Carry bytes both ways until both are at their end, ``first`` before the others; if one breaks, break the
-    other."""
-
-    async def carry(source: SocketStream | BufferedByteReceiveStream, target: SocketStream, before: bytes) -> None:
-        try:
-            await target.send(before)
-            with suppress(anyio.EndOfStream):
-                while True:
-                    await target.send(await source.receive())
-            await target.send_eof()
-        except BROKEN:
-            await reset(one)
-            await reset(channel.stream)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(carry, one, channel.stream, first)
-        group.start_soon(carry, channel.reader, one, b"")

@@ -9,31 +9,31 @@ MiB, unless a temporary mount without a size takes its place.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import TaskGroup
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.errors import LaunchError, MachineError, UsageError, VepError
 from vep_dagger.launchers import compiled, ports
-from vep_dagger.launchers.base import ServerSpec, Stopped
+from vep_dagger.launchers.base import ServerSpec
+from vep_dagger.launchers.bridge import Bridge, Hello, open_bridge
+from vep_dagger.launchers.dagger_server import SECRETS, DaggerServer, filled, merged
 from vep_dagger.launchers.environment import OURS, ContainerEnvironment, container_environment
+from vep_dagger.launchers.remote import Remote
+from vep_dagger.launchers.streams import background
 
 if TYPE_CHECKING:
     import dagger
 
     from vep_dagger.engines.dagger import DaggerSession
-    from vep_dagger.launchers.bridge import Bridge, Hello
-    from vep_dagger.launchers.remote import Remote
 
 CONNECT_S = 120.0
 """For the agent to come after the exec was asked for: the engine may have the image to fetch and to unpack."""
@@ -49,87 +49,8 @@ AGENT_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 TOKEN, SECRETS_VARIABLE, MARKER = "VEP_AGENT_TOKEN", "VEP_AGENT_SECRETS", "VEP_AGENT_MARKER"
 """What an agent is told beforehand (:mod:`.agent`)."""
 HUGGING_FACE = "/root/.cache/huggingface"
-SECRETS = ("HF_TOKEN",)
-"""Variables that nobody may read in a query or in a record: Dagger's own secrets."""
 NOT_THE_IMAGES = ("OTEL_", "TRACEPARENT", "TRACESTATE", "BAGGAGE", "DAGGER_", "_EXPERIMENTAL_DAGGER_", "VEP_AGENT_")
 """How variables begin that an exec has besides the image's: of the engine, and of ours."""
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True)
-class DaggerServer:
-    """A server in an exec."""
-
-    url: str
-    command: tuple[str, ...]
-    warm: bool | None
-    spec: ServerSpec
-    marker: str
-    """Stands in the environment of every process of the server and its clients."""
-    image_env: Mapping[str, str]
-    image: BuiltImage
-    surroundings: Mapping[str, str] = field(repr=False)
-    bridge: Bridge = field(repr=False)
-    remote: Remote = field(repr=False)
-    group: TaskGroup = field(repr=False)
-    inside: str = "127.0.0.1"
-
-    def exited(self) -> int | None:
-        """The exit code (negative: the signal), or None while it lives; that of a kill when the exec is lost."""
-        return self.remote.exited()
-
-    async def wait(self) -> int:
-        """Wait until it has exited, and give the exit code."""
-        return await self.remote.wait()
-
-    async def run(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
-        """Run a client in the same exec and directory, with the image's environment and ``env`` but not the server's;
-        its exit code.
-
-        What stands beside ``log`` is sent there before, and what was written is here afterwards. Cancelling it kills
-        it. Raises LaunchError if it cannot be started.
-        """
-        from vep_dagger.launchers.remote import Remote
-
-        unset = [name for name in self.spec.unset if name not in env]
-        declared = container_environment(self.surroundings, self.image, env, unset)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        await self.bridge.watch([log.parent])
-        await self.bridge.push(log.parent)
-        client = await Remote.start(
-            self.bridge,
-            self.group,
-            _filled(argv, self.inside, urlsplit(self.url).port or 0),
-            env=_merged(self.image_env, declared.env, unset),
-            secrets=[name for name in SECRETS if name in declared.env],
-            cwd=self.spec.directory,
-            log=log,
-            label=f"{self.spec.name} client",
-            image=self.image.location,
-            marker=self.marker,
-        )
-        try:
-            code = await client.wait()
-            await client.left()
-        finally:
-            await client.stop(0)
-        with anyio.CancelScope(shield=True):
-            await self.bridge.flush()
-        return code
-
-    def memory_bytes(self) -> int | None:
-        """What its processes held at the last look, seconds ago: PSS where it can be read, else RSS; None when it has
-        ended."""
-        return self.remote.memory_bytes()
-
-    async def settled(self) -> None:
-        """From now on a start of the same deployment counts as warm."""
-        await self.bridge.say({"do": "settled"})
-
-    async def stop(self, grace_s: float) -> Stopped:
-        """SIGTERM to the main process, and after ``grace_s`` SIGKILL to all. Cannot be cancelled. Raises LaunchError if
-        that is not enough."""
-        return await self.remote.stop(grace_s)
 
 
 @dataclass(frozen=True)
@@ -160,9 +81,6 @@ class DaggerLauncher:
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[DaggerServer]:
         """Start a server; leaving the context stops it, also when cancelled. Raises LaunchError, PortError or
         MachineError."""
-        from vep_dagger.launchers.bridge import background, open_bridge
-        from vep_dagger.launchers.remote import Remote
-
         environment = container_environment(
             self.settings.environ, image, spec.env, spec.unset, {**compiled.variables(), **OURS}
         )
@@ -175,14 +93,14 @@ class DaggerLauncher:
                 await bridge.push(spec.log)
                 imaged = {name: value for name, value in hello.env.items() if not name.startswith(NOT_THE_IMAGES)}
                 inside = _inside(spec.host)
-                command, marker = _filled(spec.argv, inside, port), secrets.token_hex(16)
+                command, marker = filled(spec.argv, inside, port), secrets.token_hex(16)
                 # In a group of its own: what follows the server outlives whoever asks it to stop.
                 async with background() as group:
                     remote = await Remote.start(
                         bridge,
                         group,
                         command,
-                        env=_merged(imaged, environment.env, spec.unset),
+                        env=merged(imaged, environment.env, spec.unset),
                         secrets=[name for name in SECRETS if name in environment.env],
                         cwd=spec.directory,
                         log=spec.log,
@@ -209,7 +127,7 @@ class DaggerLauncher:
                     try:
                         yield server
                     finally:
-                        await server.stop(self.grace_s)
+                        await remote.stop(self.grace_s)
 
     @asynccontextmanager
     async def _exec(
@@ -217,8 +135,6 @@ class DaggerLauncher:
     ) -> AsyncIterator[Hello]:
         """Run the agent in the image, until the context is left; what it says when it has come. Raises LaunchError and
         MachineError."""
-        from vep_dagger.launchers.bridge import background
-
         session, base = self._open(image, spec)
         container = await self._container(session, base, image, spec, environment, bridge)
         over, ending, reason = anyio.Event(), anyio.Event(), ""
@@ -287,7 +203,6 @@ class DaggerLauncher:
             .with_service_binding("vep", service)
             .with_secret_variable(TOKEN, client.set_secret(f"vep-agent-{bridge.port}", bridge.token))
             .with_env_variable(SECRETS_VARIABLE, " ".join(SECRETS))
-            .with_env_variable(MARKER, f"{compiled.MOUNT}/{compiled.note(spec.key)}")
             # No start of a server is another's: nothing of it may come from a cache.
             .with_env_variable("VEP_AGENT_START", f"{secrets.token_hex(16)} {spec.name} {spec.directory}")
         )
@@ -317,16 +232,6 @@ def _agent(client: dagger.Client) -> dagger.Directory:
             text = package.joinpath(room, name).read_text(encoding="utf-8")
             directory = directory.with_new_file(f"vep_dagger/{room}/{name}", text)
     return directory.with_new_file("vep_dagger/__init__.py", "")
-
-
-def _merged(imaged: Mapping[str, str], declared: Mapping[str, str], unset: Sequence[str]) -> dict[str, str]:
-    """The whole environment of a command, without its secrets."""
-    merged = {"PATH": PATH} | {name: value for name, value in imaged.items() if name not in unset} | dict(declared)
-    return {name: value for name, value in merged.items() if name not in SECRETS}
-
-
-def _filled(argv: Sequence[str], host: str, port: int) -> tuple[str, ...]:
-    return tuple(word.replace("{host}", host).replace("{port}", str(port)) for word in argv)
 
 
 def _inside(host: str) -> str:
