@@ -223,9 +223,9 @@ class Work:
         assert watch is not None
         with anyio.CancelScope(shield=True):
             await self._session.trace.settled(watch, self._ping)
-        lines = [self._secrets.redact(line) for line in watch.tail]
+        lines = [self._secrets.redact(line) for line in watch.said_last()]
         if not lines:
-            # Another session may have run it, and heard what it said.
+            # Another build may have run it, and heard what it said.
             lines = [self._secrets.redact(line) for line in f"{error.stdout}\n{error.stderr}".splitlines() if line]
             for line in lines:
                 self._write(f"[{stage.name}] {line}")
@@ -245,7 +245,7 @@ class Work:
                 now = time.monotonic()
                 for running in tuple(self._running.values()):
                     self._put(running.stage, "building", now - running.since)
-                    last = next(reversed(running.watch.tail), "") if running.watch else ""
+                    last = running.watch.last if running.watch else ""
                     if now - max(running.said, running.since) >= SAY_S:
                         running.said = now
                         tail = f": {self._secrets.redact(last).strip()[:200]}" if last.strip() else ""

@@ -167,7 +167,7 @@ async def _start(program: str, environ: Mapping[str, str], log: Path, how_to_get
         return Address(int(address["port"]), str(address["session_token"]), process)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            await _end(process, patience_s=0)
+            await _end(process, patience_s=1)
         if isinstance(error, TimeoutError):
             raise _no_session(program, environ, log, f"none within {patience:g} s", how_to_get_one) from None
         if isinstance(error, (anyio.EndOfStream, ValueError, KeyError, TypeError)):
@@ -192,7 +192,7 @@ async def _end(process: Process, patience_s: float = CLOSE_S) -> None:
     """The CLI ends when its input does; one that does not is ended."""
     if process.stdin is not None:
         await process.stdin.aclose()
-    if patience_s and await _ended(process, patience_s):
+    if await _ended(process, patience_s):
         await process.aclose()
         return
     if process.returncode is None:

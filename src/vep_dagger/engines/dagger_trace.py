@@ -20,6 +20,7 @@ import anyio
 
 _QUERY = "POST /query"
 _WORK = "resume withExec"
+_ERROR = "STATUS_CODE_ERROR"
 _RETRY_S = 1.0
 _TAIL = 200
 _ENDS = 2
@@ -35,10 +36,19 @@ class Watch:
     span: str = ""
     ran: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     """Of each command that really ran: begin and end, seconds since the epoch (None while it runs)."""
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    tails: dict[str, deque[str]] = field(default_factory=dict)
+    """The last lines of each command, by its call."""
+    last: str = ""
+    """The last line that came."""
+    failed: str | None = None
+    """The call that failed."""
     calls: set[str] = field(default_factory=set)
     ended: dict[str, int] = field(default_factory=dict)
     half: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def said_last(self) -> list[str]:
+        """The last lines of the command that failed; none if it is not known, or nothing was heard of it."""
+        return list(self.tails.get(self.failed or "", ()))
 
     @property
     def seconds(self) -> float:
@@ -156,7 +166,10 @@ class Trace:
                 watch = self._owner(name)
                 if watch is not None:
                     watch.ran[name] = (begin / 1e9, end / 1e9 if end >= begin else None)
-                    watch.calls |= {_hex(link["spanId"]) for link in span.get("links", ())}
+                    calls = {_hex(link["spanId"]) for link in span.get("links", ())}
+                    watch.calls |= calls
+                    if span.get("status", {}).get("code") == _ERROR:
+                        watch.failed = next(iter(calls), None)
         waiting, self._waiting = self._waiting, []
         for record in waiting:
             self._take_record(record)
@@ -182,7 +195,8 @@ class Trace:
         elif rest:
             watch.half[key] = rest
         for line in lines:
-            watch.tail.append(line)
+            watch.tails.setdefault(span, deque(maxlen=_TAIL)).append(line)
+            watch.last = line
             watch.on_line(line)
 
     def _owner(self, span: str) -> Watch | None:
