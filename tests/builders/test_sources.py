@@ -367,6 +367,13 @@ class TestHttp:
         assert "cannot be fetched" in refusal(get, http("http://127.0.0.1:9/x", "0" * 64), MachineError)
         assert kept(tmp_path) == []
 
+    def test_certificates_that_are_none_are_the_machines_matter(
+        self, site: Site, get: Get, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        environ["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
+        (tmp_path / "ca.pem").write_text("no certificate")
+        assert f"at: {tmp_path}/ca.pem" in refusal(get, site.put("a", b"content"), MachineError)
+
     def test_a_source_without_a_hash_is_refused_before_anybody_is_asked(self, site: Site, get: Get) -> None:
         source = site.put("a", b"content")
         assert "sha256sum" in refusal(get, http(source.url, None), BuildError)

@@ -79,7 +79,14 @@ async def _chunks(url: str, settings: BuildSettings) -> AsyncIterator[bytes]:
             yield chunk
         return
     bundle = certificates(settings.environ)
-    trusted = ssl.create_default_context(cafile=str(bundle) if bundle else None)
+    try:
+        trusted = ssl.create_default_context(cafile=str(bundle) if bundle else None)
+    except ssl.SSLError as error:
+        raise MachineError(
+            f"the certificates of this machine cannot be read: {error}",
+            where=str(bundle),
+            hint="name a bundle of certificates (PEM) in SSL_CERT_FILE",
+        ) from None
     timeout = httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         async with (
