@@ -44,7 +44,7 @@ from vep_dagger.builders.names import KEY_LABEL, labels
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
 from vep_dagger.engines.docker import Docker
-from vep_dagger.errors import BuildError, MachineError
+from vep_dagger.errors import BuildError, MachineError, VepError
 
 MIN_FREE_BYTES = 3_000_000_000
 """Less free space than this for Docker's data, and a build is not begun."""
@@ -214,7 +214,11 @@ class _Work:
                 if isinstance(error, BuildError) and error.layer in self._states:
                     seconds = self._states[error.layer].seconds
                     self._put(replace(self._states[error.layer], state="failed", seconds=seconds))
-                await self._keeper.put(self._lowered, file, run, ended - set(taken))
+                try:
+                    await self._keeper.put(self._lowered, file, run, ended - set(taken))
+                except VepError as refused:
+                    # Why the build failed is what matters.
+                    self._say(refused.what)
                 raise error
             files = _texts(Path(results))
         proven = judge(image, files, self._log)
