@@ -157,70 +157,32 @@ def test_seconds_are_from_the_first_command_to_the_last() -> None:
     assert watch.failed == "cc" * 8
 
 
-ENGINE = Path("/usr/local/bin/dagger-engine")
-
-
 @pytest.mark.engine
-@pytest.mark.skipif(
-    not ENGINE.exists() or os.geteuid() != 0,
-    reason="needs an engine of its own: install dagger-engine in /usr/local/bin, and be root",
-)
-def test_an_engine_that_is_killed_ends_the_wait_and_says_how_to_go_on(plain_base: str, tmp_path: Path) -> None:
-    socket = tmp_path / "engine.sock"
-    config = tmp_path / "engine.toml"
-    config.touch()
-    # With processes of its own, so that all of it goes when it is killed, and no network that others could mind.
-    words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", str(ENGINE)]
-    words += [
-        "--network-name",
-        "vepkilled",
-        "--network-cidr",
-        "10.189.0.0/16",
-        "--addr",
-        f"unix://{socket}",
-        "--root",
-        str(tmp_path / "state"),
-    ]
-    words += ["--config", str(config)]
+def test_an_engine_that_goes_away_ends_the_wait_and_says_how_to_go_on(
+    dagger_session: DaggerSession, plain_base: str
+) -> None:
+    script = textwrap.dedent(
+        f"""
+        import anyio, os
+        from vep_dagger.engines.dagger import open_dagger
+        from vep_dagger.errors import MachineError
+
+        async def main():
+            async with open_dagger(dict(os.environ)) as session, anyio.create_task_group() as group:
+                async def kill():
+                    await anyio.sleep(2)
+                    session.address.process.kill()
+                group.start_soon(kill)
+                container = session.client.container().from_({plain_base!r})
+                try:
+                    await session.ask(container.with_exec(["sleep", "600"]).sync)
+                except MachineError as error:
+                    print(error.render())
+
+        anyio.run(main)
+        """
+    )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DAGGER_SESSION")}
-    with (tmp_path / "engine.log").open("wb") as log:
-        engine = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while not socket.exists():
-            assert engine.poll() is None, (tmp_path / "engine.log").read_text()[-3000:]
-            assert time.monotonic() < deadline, "the engine does not come up"
-            time.sleep(0.1)
-        script = textwrap.dedent(
-            f"""
-            import anyio, os, signal
-            from vep_dagger.engines.dagger import open_dagger
-            from vep_dagger.errors import MachineError
-
-            async def main():
-                async with open_dagger(dict(os.environ)) as session, anyio.create_task_group() as group:
-                    async def kill():
-                        await anyio.sleep(1)
-                        os.kill({engine.pid}, signal.SIGKILL)
-                    group.start_soon(kill)
-                    container = session.client.container().from_({plain_base!r})
-                    try:
-                        await session.ask(container.with_exec(["sleep", "60"]).sync)
-                    except MachineError as error:
-                        print(error.render())
-
-            anyio.run(main)
-            """
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=environ | {RUNNER: f"unix://{socket}"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert "the Dagger engine has gone" in done.stdout, done.stdout + done.stderr
-        assert "--resume" in done.stdout
-    finally:
-        engine.kill()
-        engine.wait()
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=300)
+    assert "the Dagger engine has gone" in done.stdout, done.stdout + done.stderr
+    assert "--resume" in done.stdout
