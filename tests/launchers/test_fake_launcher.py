@@ -114,3 +114,15 @@ def test_no_code_of_the_package_uses_the_fake() -> None:
     source = Path(__file__).parents[2] / "src" / "vep_dagger"
     users = [path.name for path in source.rglob("*.py") if "launchers.fake" in path.read_text()]
     assert users == ["fake.py"]
+
+
+async def test_a_start_is_as_warm_as_the_script_says_and_counts_how_often_it_was_settled(
+    spec: ServerSpec, make_image: MakeImage
+) -> None:
+    async with FakeLauncher(Script(warm=True)).start(make_image(), spec) as server:
+        assert server.warm is True
+        assert server.settled_times == 0
+        await server.settled()
+        assert server.settled_times == 1
+    async with FakeLauncher().start(make_image(), spec) as server:
+        assert server.warm is None

@@ -20,6 +20,7 @@ import pytest
 from vep_dagger.errors import LaunchError
 from vep_dagger.processes.failure import not_started
 from vep_dagger.processes.guarded import Guarded
+from vep_dagger.processes.last import Last
 from vep_dagger.processes.leftovers import find
 
 pytestmark = pytest.mark.anyio
@@ -249,3 +250,28 @@ async def test_a_limit_of_processes_is_an_error_and_no_crash(tmp_path: Path, log
         await Guarded.start(["/bin/sleep", "60"], env={}, cwd=tmp_path, log=log, marks=tmp_path)
     assert "ulimit -u" in (caught.value.hint or "")
     assert list(tmp_path.glob(".vep-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "marked"),
+    [("touch {done}", False), ("echo No such thing; exit 1", False), ("echo something else; exit 1", True)],
+)
+async def test_what_is_to_be_done_last_is_done_when_nothing_is_left_and_noted_until_then(
+    tmp_path: Path, script: str, marked: bool
+) -> None:
+    mark = tmp_path / "mark"
+    mark.touch()
+    words = ("/bin/sh", "-c", script.format(done=tmp_path / "done"))
+    last = Last(words, dict(os.environ), "No such thing", str(mark))
+    async with await Guarded.start(
+        ["/bin/sleep", "60"], env={}, cwd=tmp_path, log=tmp_path / "log", last=last
+    ) as guarded:
+        assert guarded.exited() is None
+        assert not there(tmp_path / "done")
+        await guarded.stop(0.2)
+    assert there(mark) == marked
+    assert there(tmp_path / "done") == ("touch" in script)
+
+
+def there(path: Path) -> bool:
+    return path.exists()
