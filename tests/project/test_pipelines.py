@@ -208,3 +208,29 @@ def test_what_a_run_raises_is_raised_as_it_is(bed: Bed) -> None:
 
     with pytest.raises(VepError, match="there is no file"):
         anyio.run(look, Options(bed.folder / "nowhere", out=bed.folder / "run"))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("builder", "engine"), [("docker", "docker"), ("dagger", "dagger_session")])
+def test_images_are_built_and_then_found_on_a_real_engine(
+    request: pytest.FixtureRequest, tmp_path: Path, plain_base: str, builder: str, engine: str
+) -> None:
+    request.getfixturevalue(engine)
+    matrix = ROOT / "examples" / "hello" / "matrix.toml"
+    environ = {**os.environ, "VEP_PLAIN_BASE": plain_base}
+
+    def build(out: str) -> str:
+        args = ["--matrix", str(matrix), "-k", "calm", "--network", "host", "--out", out]
+        done = subprocess.run(
+            argv("build", *args, builder=builder),
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert re.match(r"hello1 \S+ \d built, \d cached, 0 taken, \d+ s", build("one"))
+    assert re.match(r"hello1 \S+ 0 built, [1-9] cached, 0 taken, \d+ s", build("two"))
