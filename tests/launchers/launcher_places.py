@@ -163,11 +163,15 @@ class DockerPlace:
         docker: Docker = request.getfixturevalue("docker")
         base: str = request.getfixturevalue("pulled_base")
         made = BuiltImage(uuid.uuid4().hex * 2, "docker", base, (), 0.0, True, {})
-        name = volume_name(made)
-        request.addfinalizer(
-            lambda: subprocess.run([docker.program, "volume", "rm", "--force", name], check=False, capture_output=True)
-        )
-        return cls(docker, made)
+        place = cls(docker, made)
+
+        def remove_volumes() -> None:
+            # A test may have given it another image meanwhile.
+            names = {volume_name(made), volume_name(place.image)}
+            subprocess.run([docker.program, "volume", "rm", "--force", *names], check=False, capture_output=True)
+
+        request.addfinalizer(remove_volumes)
+        return place
 
     def launcher(self, behaviour: Behaviour) -> Launcher:
         return DockerLauncher(BuildSettings(network=self.network), replace(self.docker, environ=dict(os.environ)), 0.5)

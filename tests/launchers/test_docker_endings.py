@@ -72,6 +72,8 @@ def run(docker: Docker, pulled_base: str, tmp_path: Path) -> Iterator[Callable[.
         assert each.vep.stdout is not None
         each.vep.stdout.close()
         subprocess.run([docker.program, "rm", "--force", each.name], capture_output=True, check=False)
+    volume = f"vep-compiled-{'f' * 12}-cpu"
+    subprocess.run([docker.program, "volume", "rm", "--force", volume], capture_output=True, check=False)
 
 
 def test_ctrl_c_removes_the_container_once_the_server_has_ended(run: Callable[..., Run]) -> None:
