@@ -77,6 +77,9 @@ class Bridge:
         self.lost: str | None = None
         """Why there is no agent any more."""
         self.gone = anyio.Event()
+        """Set when it is lost."""
+        self.closed = anyio.Event()
+        """Set when the agent has closed its connection: it has killed what it had started."""
         self.memory: dict[int, int] = {}
         """Bytes that each command holds, by its channel."""
         self.sharing = Sharing()
@@ -103,6 +106,7 @@ class Bridge:
             return
         self.lost = why
         self.gone.set()
+        self.closed.set()
         self._greeted.set()
         for answer in self._answers.values():
             answer.here.set()
@@ -247,6 +251,7 @@ class Bridge:
                 self._heard_at = anyio.current_time()
                 self._hear(header, payload)
         except BROKEN:
+            self.closed.set()
             # Whoever runs the agent knows more, and says so first.
             await anyio.sleep(self.farewell_s)
             self.lose("the connection to it broke")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CONNECT_S = 120.0
 """For the agent to come after the exec was asked for: the engine may have the image to fetch and to unpack."""
 END_S = 30.0
-"""For the exec to end after its agent."""
+"""For the agent to end when it is told to."""
 FAREWELL_S = 20.0
 """For the engine to say why an exec ended, after its connection has broken."""
 AGENT = "/run/vep/agent"
@@ -166,7 +166,8 @@ class DaggerLauncher:
                 with anyio.CancelScope(shield=True):
                     await bridge.say({"do": "end"})
                     with anyio.move_on_after(END_S):
-                        await over.wait()
+                        await bridge.closed.wait()
+                # Nobody wants the exec's result: the engine need not put it aside.
                 group.cancel_scope.cancel()
 
     def _open(self, image: BuiltImage, spec: ServerSpec) -> tuple[DaggerSession, dagger.Container]:
