@@ -225,6 +225,16 @@ class TestInstall:
         assert notes[1:] == ["the older one"]
         assert done.stdout.splitlines()[0] == notes[0]
 
+    def test_ways_differ_in_what_they_ask_for_and_not_in_what_that_needs(
+        self, container: Container, make_wheel: MakeWheel
+    ) -> None:
+        make_wheel("app", "2.0", needs=("lib",))
+        make_wheel("app", "1.0")
+        done = container.install(Install("/venv", (Alternative(("app==2.0",)), Alternative(("app==1.0",)))))
+        assert done.returncode == 1
+        assert "lib was not found" in done.stderr
+        assert container.packages == set()
+
     def test_further_places_add_candidates_and_those_that_are_not_there_do_not_matter(
         self, container: Container, make_wheel: MakeWheel, tmp_path: Path
     ) -> None:
