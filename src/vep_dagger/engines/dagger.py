@@ -67,10 +67,6 @@ class DaggerSession:
                 return await question()
             except (dagger.TransportError, dagger.ClientConnectionError) as error:
                 raise _died(str(error)) from error
-            except dagger.QueryError as error:
-                if _LOST.search(str(error)):
-                    raise _died(str(error)) from error
-                raise
             finally:
                 self._asking.discard(scope)
         raise _died(str(self._dead))
@@ -111,12 +107,6 @@ class DaggerSession:
         self._dead = why
         for scope in self._asking:
             scope.cancel()
-
-
-_LOST = re.compile(
-    r"connection (refused|reset)|broken pipe|error reading from server|client closed|transport is closing"
-)
-"""What the session's program says when its engine has gone, as an error of the query."""
 
 
 def _died(why: str) -> MachineError:
