@@ -206,6 +206,18 @@ async def test_many_connections_go_through_a_tunnel_at_once(echo: int) -> None:
                 group.start_soon(talk, number)
 
 
+async def test_whoever_has_a_servers_answer_has_what_it_wrote_before(far: Place, unused_port: int) -> None:
+    code = ECHO.replace("connection.sendall(data)", "print(data.decode(), flush=True); connection.sendall(data)")
+    server = await far.python(code, str(unused_port), log="logs/echo.log")
+    await until(lambda: "ready" in _text(far.shared / "logs/echo.log"))
+    await far.bridge.tunnel("127.0.0.1", unused_port + 1, "127.0.0.1", unused_port, server.gone)
+    async with await anyio.connect_tcp("127.0.0.1", unused_port + 1) as stream:
+        for number in range(20):
+            await stream.send(f"request {number}".encode())
+            await stream.receive()
+            assert _text(far.shared / "logs/echo.log").endswith(f"request {number}\n")
+
+
 async def test_a_port_that_nobody_listens_on_resets_the_connection(far: Place, unused_port: int) -> None:
     await far.bridge.tunnel("127.0.0.1", unused_port + 1, "127.0.0.1", unused_port, anyio.Event())
     async with await anyio.connect_tcp("127.0.0.1", unused_port + 1) as stream:

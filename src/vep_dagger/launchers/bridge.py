@@ -78,8 +78,6 @@ class Bridge:
         """Why there is no agent any more."""
         self.gone = anyio.Event()
         """Set when it is lost."""
-        self.closed = anyio.Event()
-        """Set when the agent has closed its connection: it has killed what it had started."""
         self.memory: dict[int, int] = {}
         """Bytes that each command holds, by its channel."""
         self.sharing = Sharing()
@@ -106,7 +104,6 @@ class Bridge:
             return
         self.lost = why
         self.gone.set()
-        self.closed.set()
         self._greeted.set()
         for answer in self._answers.values():
             answer.here.set()
@@ -180,6 +177,11 @@ class Bridge:
             self.lose(f"its files did not come within {FLUSH_S:g} s")
         self.sharing.check()
 
+    async def _in_step(self) -> None:
+        """Before an answer of the server's is passed on: whoever has it may look for what was logged before."""
+        with suppress(LaunchError):
+            await self.flush()
+
     async def tunnel(self, host: str, port: int, to_host: str, to_port: int, until: anyio.Event) -> None:
         """Listen here, and lead each connection to a port of the other side as soon as something is said on it, until
         the event. Raises OSError for a port that cannot be had."""
@@ -202,7 +204,7 @@ class Bridge:
                     await reset(stream)
                     return
                 async with channel.stream:
-                    await splice(stream, channel, first)
+                    await splice(stream, channel, first, self._in_step)
                 self._open.discard(channel.stream)
 
         async def serve() -> None:
@@ -251,7 +253,6 @@ class Bridge:
                 self._heard_at = anyio.current_time()
                 self._hear(header, payload)
         except BROKEN:
-            self.closed.set()
             # Whoever runs the agent knows more, and says so first.
             await anyio.sleep(self.farewell_s)
             self.lose("the connection to it broke")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CONNECT_S = 120.0
 """For the agent to come after the exec was asked for: the engine may have the image to fetch and to unpack."""
 END_S = 30.0
-"""For the agent to end when it is told to."""
+"""For the exec to end after its agent was told to."""
 FAREWELL_S = 20.0
 """For the engine to say why an exec ended, after its connection has broken."""
 AGENT = "/run/vep/agent"
@@ -138,15 +138,18 @@ class DaggerLauncher:
         session, base = self._open(image, spec)
         container = await self._container(session, base, image, spec, environment, bridge)
         over, ending, reason = anyio.Event(), anyio.Event(), ""
+        # Whoever is cancelled stops the server first, which needs the exec.
+        running = anyio.CancelScope(shield=True)
 
         async def carry_out() -> None:
             nonlocal reason
-            try:
-                await session.ask(container.sync)
-                reason = "it ended by itself"
-            except Exception as error:
-                # Whatever the engine or the client library says is the reason of what is lost by it.
-                reason = _reason(error)
+            with running:
+                try:
+                    await session.ask(container.sync)
+                    reason = "it ended by itself"
+                except Exception as error:
+                    # Whatever the engine or the client library says is the reason of what is lost by it.
+                    reason = _reason(error)
             if not ending.is_set():
                 # Before anybody learns that the server is gone.
                 _note(spec.log, f"the exec in Dagger ended: {reason}")
@@ -155,20 +158,19 @@ class DaggerLauncher:
 
         async with background() as group:
             group.start_soon(carry_out)
-            with anyio.move_on_after(CONNECT_S):
-                await bridge.greeted()
-            if bridge.hello is None:
-                raise _not_there(spec, reason, over.is_set())
             try:
+                with anyio.move_on_after(CONNECT_S):
+                    await bridge.greeted()
+                if bridge.hello is None:
+                    raise _not_there(spec, reason, over.is_set())
                 yield bridge.hello
             finally:
                 ending.set()
                 with anyio.CancelScope(shield=True):
                     await bridge.say({"do": "end"})
-                    with anyio.move_on_after(END_S):
-                        await bridge.closed.wait()
-                # Nobody wants the exec's result: the engine need not put it aside.
-                group.cancel_scope.cancel()
+                    with anyio.move_on_after(END_S if bridge.hello is not None else 0):
+                        await over.wait()
+                running.cancel()
 
     def _open(self, image: BuiltImage, spec: ServerSpec) -> tuple[DaggerSession, dagger.Container]:
         """The session, and the image in it. Raises MachineError."""
@@ -207,6 +209,8 @@ class DaggerLauncher:
             # No start of a server is another's: nothing of it may come from a cache.
             .with_env_variable("VEP_AGENT_START", f"{secrets.token_hex(16)} {spec.name} {spec.directory}")
         )
+        if spec.key:
+            container = container.with_env_variable(MARKER, f"{compiled.MOUNT}/{compiled.note(spec.key)}")
         for mount in spec.mounts:
             container = container.with_mounted_directory(
                 str(mount), client.host().directory(str(mount)), read_only=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -45,21 +45,41 @@ async def reset(stream: SocketStream) -> None:
     await anyio.aclose_forcefully(stream)
 
 
-async def splice(one: SocketStream, channel: Channel, first: bytes) -> None:
-    """Carry bytes both ways until both are at their end, ``first`` before the others; if one breaks, break the
-    other."""
+async def splice(one: SocketStream, channel: Channel, first: bytes, answered: Callable[[], Awaitable[None]]) -> None:
+    """Carry bytes both ways until both are at their end, ``first`` before the others; if one breaks, break the other.
 
-    async def carry(source: SocketStream | BufferedByteReceiveStream, target: SocketStream, before: bytes) -> None:
+    ``answered`` is awaited before the first bytes of each answer are passed on to ``one``.
+    """
+    asked = True
+
+    async def ask() -> None:
+        nonlocal asked
+        await channel.stream.send(first)
+        with suppress(anyio.EndOfStream):
+            while True:
+                said = await one.receive()
+                asked = True
+                await channel.stream.send(said)
+        await channel.stream.send_eof()
+
+    async def answer() -> None:
+        nonlocal asked
+        with suppress(anyio.EndOfStream):
+            while True:
+                said = await channel.reader.receive()
+                if asked:
+                    asked = False
+                    await answered()
+                await one.send(said)
+        await one.send_eof()
+
+    async def carry(way: Callable[[], Awaitable[None]]) -> None:
         try:
-            await target.send(before)
-            with suppress(anyio.EndOfStream):
-                while True:
-                    await target.send(await source.receive())
-            await target.send_eof()
+            await way()
         except BROKEN:
             await reset(one)
             await reset(channel.stream)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(carry, one, channel.stream, first)
-        group.start_soon(carry, channel.reader, one, b"")
+        group.start_soon(carry, ask)
+        group.start_soon(carry, answer)
