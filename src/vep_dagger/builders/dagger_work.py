@@ -183,6 +183,7 @@ class Work:
         running = _Running(stage, time.monotonic())
         self._running[stage.name] = running
         self._put(stage, "building", 0.0)
+        self._write(f"==> {stage.name}")
         try:
             with self._session.trace.watch(stage.name, lambda line: self._heard(running, line)) as watch:
                 running.watch = watch
