@@ -46,6 +46,8 @@ class Lab(Protocol):
     name: str
     log: Path
     said: list[str]
+    heard: list[BuiltLayer]
+    """What the last build told of its layers."""
     environ: dict[str, str]
     """The variables of the machine that builders made from now on believe to be on."""
     place: str
@@ -103,6 +105,7 @@ class VenvLab:
         self.outside.mkdir()
         self.log = directory / "build.log"
         self.said: list[str] = []
+        self.heard: list[BuiltLayer] = []
         self.environ = environ
         self.begin = Build().python(">=3.11")
         self._builders: list[VenvBuilder] = []
@@ -120,7 +123,8 @@ class VenvLab:
         anyio.run(self.builder().ready, image)
 
     def build(self, image: Image) -> BuiltImage:
-        return anyio.run(self.builder().build, image, self.log, self.said.append)
+        self.heard.clear()
+        return anyio.run(self.builder().build, image, self.log, self.said.append, self.heard.append)
 
     def run(self, built: BuiltImage, *argv: str) -> str:
         command = [built.translate(argument) for argument in argv]

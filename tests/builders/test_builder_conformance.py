@@ -167,6 +167,20 @@ def test_the_same_key_is_found_and_another_is_built(lab: Lab) -> None:
     assert (read(lab, again, f"{lab.place}/x"), read(lab, other, f"{lab.place}/x")) == ("1+", "2+")
 
 
+def test_layers_are_told_of_when_they_begin_and_when_they_end(lab: Lab) -> None:
+    image = image_of(lab.begin.run(*append(lab, "x", "'1'")))
+    built = lab.build(image)
+    ends = [layer for layer in lab.heard if layer.state != "building"]
+    assert {(layer.name, layer.key, layer.state) for layer in ends} == {
+        (layer.name, layer.key, layer.state) for layer in built.layers
+    }
+    new = next(layer.name for layer in built.layers if layer.state == "built")
+    states = [layer.state for layer in lab.heard if layer.name == new]
+    assert (states[0], states[-1]) == ("building", "built")
+    found = lab.build(image)
+    assert [layer.state for layer in lab.heard] == ["cached"] * len(found.layers)
+
+
 def test_ways_to_build_make_no_new_build(lab: Lab) -> None:
     plain = lab.begin.run(*append(lab, "x", "'1'"))
     first = lab.build(image_of(plain))

@@ -69,14 +69,17 @@ class FakeBuilder:
         self._there.add(image.key)
         self.built.append(image.tag)
         forms = [(step, form) for step in image.build.steps if (form := step.canonical()) is not None]
+        layers = tuple(
+            BuiltLayer(step.describe(), key_of("step", form), "cached" if cached else "built", 0.0)
+            for step, form in forms
+        )
+        for layer in layers:
+            on_layer(layer)
         return BuiltImage(
             key=image.key,
             builder=self.name,
             location=f"fake:{image.tag}",
-            layers=tuple(
-                BuiltLayer(step.describe(), key_of("step", form), "cached" if cached else "built", 0.0)
-                for step, form in forms
-            ),
+            layers=layers,
             seconds=happens.delay_s,
             cached=cached,
             env=image.env,

@@ -100,15 +100,18 @@ class VenvBuilder:
                 self._drop(key)
                 await _wait(lock, "exclusive", image, say)
                 if _present(self._places.environment(key), key) is None:
-                    await self._make(image, key, interpreter, log, say)
+                    await self._make(image, key, interpreter, log, say, on_layer)
                     built = True
         except BaseException:
             lock.release()
             raise
         self._hold(key, lock)
+        result = _result(image, manifest, self._places.environment(key), built, time.monotonic() - begin)
         if not built:
             say(f"{image.tag}: found in the cache")
-        return _result(image, manifest, self._places.environment(key), built, time.monotonic() - begin)
+            for layer in result.layers:
+                on_layer(layer)
+        return result
 
     async def _interpreter(self, image: Image) -> Interpreter:
         """The interpreter for an image, and a cache to put it in."""
@@ -116,7 +119,9 @@ class VenvBuilder:
         python = next(step.version for step in image.build.steps if isinstance(step, MakePython))
         return await anyio.to_thread.run_sync(choose, python, _uv(), for_uv(self._environ))
 
-    async def _make(self, image: Image, key: str, interpreter: Interpreter, log: Path, say: Say) -> None:
+    async def _make(
+        self, image: Image, key: str, interpreter: Interpreter, log: Path, say: Say, on_layer: OnLayer
+    ) -> None:
         """Make the environment and put it in its place. The key's lock is held: all else with this key is dead."""
         place = self._places.environment(key)
         self._require_space()
@@ -126,7 +131,7 @@ class VenvBuilder:
         commands = Commands(_uv(), environment / "bin", work, self._environ, self._places, log, image.tag, say)
         try:
             await anyio.Path(work).mkdir()
-            await Lowering(image, key, interpreter, environment, place, commands).run()
+            await Lowering(image, key, interpreter, environment, place, commands, on_layer).run()
             # The last step: before it nothing is there, after it all is.
             environment.rename(place)
         except OSError as error:

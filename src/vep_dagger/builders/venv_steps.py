@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from vep_dagger.builders.base import translate
+from vep_dagger.builders.base import BuiltLayer, LayerState, OnLayer, translate
 from vep_dagger.builders.cache import size_of
 from vep_dagger.builders.commands import Commands
 from vep_dagger.builders.failures import failed, installation_failed, last_lines
@@ -30,9 +30,17 @@ class Lowering:
     """The making of one environment at ``environment``; ``place`` is where it will be, as its texts say already."""
 
     def __init__(
-        self, image: Image, key: str, interpreter: Interpreter, environment: Path, place: Path, commands: Commands
+        self,
+        image: Image,
+        key: str,
+        interpreter: Interpreter,
+        environment: Path,
+        place: Path,
+        commands: Commands,
+        on_layer: OnLayer,
     ) -> None:
         self._image = image
+        self._on_layer = on_layer
         self._key = key
         self._interpreter = interpreter
         self._environment = environment
@@ -50,12 +58,11 @@ class Lowering:
         for number, step in enumerate(self._image.build.steps, 1):
             where = f"{self._image.tag}, step {number} of {len(self._image.build.steps)}: {name_of(step)}"
             self._commands.write_log(f"==> {where}\n")
-            started = time.monotonic()
-            await self._do(step, where)
             form = step.canonical()
-            if form is not None and not isinstance(step, Env):
-                seconds = time.monotonic() - started
-                steps.append(StepEntry(name=name_of(step), key=key_of("step", form), seconds=seconds))
+            if form is None or isinstance(step, Env):
+                await self._do(step, where)
+                continue
+            steps.append(await self._timed(step, key_of("step", form), where))
         self._settle_scripts()
         checks = [await self._check(check) for check in self._image.checks]
         size = await anyio.to_thread.run_sync(size_of, self._environment)
@@ -80,6 +87,20 @@ class Lowering:
             seconds=time.monotonic() - begin,
         )
         write_manifest(self._environment, manifest)
+
+    async def _timed(self, step: Step, key: str, where: str) -> StepEntry:
+        """Carry out a step that leaves something, and tell of it."""
+        name = name_of(step)
+        started = time.monotonic()
+        state: LayerState = "failed"
+        self._on_layer(BuiltLayer(name, key, "building", 0.0))
+        try:
+            await self._do(step, where)
+            state = "built"
+        finally:
+            seconds = time.monotonic() - started
+            self._on_layer(BuiltLayer(name, key, state, seconds))
+        return StepEntry(name=name, key=key, seconds=seconds)
 
     async def _do(self, step: Step, where: str) -> None:
         match step:

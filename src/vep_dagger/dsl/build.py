@@ -163,8 +163,10 @@ class Build:
         nothing.
         """
         steps = [form for step in self.steps if (form := step.canonical()) is not None]
-        form: dict[str, Canonical] = {"steps": steps, "libraries": self.libraries}
-        return form | {"programs": self.programs} if self.programs else form
+        canonical: dict[str, Canonical] = {"steps": steps, "libraries": self.libraries}
+        if self.programs:
+            canonical["programs"] = self.programs
+        return canonical
 
 
 def _absolute(path: str) -> str:

