@@ -264,9 +264,9 @@ class Agent:
                 if asked:
                     # A second time: journals come after what they tell of.
                     self.files.look()
+                self.weigh()
                 for number in asked:
                     self.link.send({"event": "flushed", "number": number})
-                self.weigh()
         finally:
             with contextlib.suppress(OSError):
                 self.link.connection.shutdown(socket.SHUT_RDWR)
@@ -276,8 +276,10 @@ class Agent:
         now = time.monotonic()
         for channel, (pid, due, pause) in list(self.guards.items()):
             if now >= due:
-                self.guards[channel] = (pid, now + pause, min(2 * pause, MEMORY_S[1]))
-                self.link.send({"event": "memory", "channel": channel, "bytes": memory_bytes(pid)})
+                held = memory_bytes(pid)
+                if held:
+                    self.guards[channel] = (pid, now + pause, min(2 * pause, MEMORY_S[1]))
+                    self.link.send({"event": "memory", "channel": channel, "bytes": held})
 
     def lead(self, header: dict[str, Any]) -> None:
         """Lead a channel to a guard or to a port, until both ends have had enough."""
