@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -122,6 +123,7 @@ async def open_dagger(environ: Mapping[str, str]) -> AsyncIterator[DaggerSession
     """A session with the engine that ``environ`` leads to. Raises MachineError: no CLI, no engine (what was tried, how
     to get one, what works without), or an engine of another version.
     """
+    _load_library()
     async with session_of(environ, GET_ONE) as (address, log), _connected(address, log) as session:
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -135,6 +137,21 @@ async def open_dagger(environ: Mapping[str, str]) -> AsyncIterator[DaggerSession
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
+
+
+def _load_library() -> None:
+    """Import dagger-io without wrapping its 849 methods in checks of their arguments' types, which takes half a second:
+    beartype leaves that out while PYTHONOPTIMIZE is set (beartype/_decor/decormain.py), and ours are checked by mypy.
+    """
+    before = os.environ.get("PYTHONOPTIMIZE")
+    os.environ["PYTHONOPTIMIZE"] = "1"
+    try:
+        import dagger  # noqa: F401 - for its effect
+    finally:
+        if before is None:
+            del os.environ["PYTHONOPTIMIZE"]
+        else:
+            os.environ["PYTHONOPTIMIZE"] = before
 
 
 @asynccontextmanager
