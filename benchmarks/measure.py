@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,9 @@ def run_once(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, 
     )
 
 
-def side_by_side(commands: dict[str, Sequence[str]], runs: int, *, cwd: Path | None = None) -> dict[str, list[Timing]]:
+def side_by_side(
+    commands: Mapping[str, Sequence[str]], runs: int, *, cwd: Path | None = None
+) -> dict[str, list[Timing]]:
     """Run each command in turn, ``runs`` times round, after one round that does not count: a machine's moods meet
     all."""
     for command in commands.values():

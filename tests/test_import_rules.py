@@ -116,7 +116,7 @@ def test_every_room_has_its_rules() -> None:
         ("dsl/x.py", "from ..plan import document", "vep_dagger.plan.document"),
         ("dsl/x.py", "from .. import plan", "vep_dagger.plan"),
         ("dsl/x.py", "importlib.import_module('vep_dagger.plan')", "vep_dagger.plan"),
-        ("jobs/x.py", "from vep_dagger.builders.venv import VenvBuilder", "vep_dagger.builders.venv.VenvBuilder"),
+        ("jobs/x.py", "from vep_dagger.builders.venv import builder", "vep_dagger.builders.venv.builder"),
         ("jobs/x.py", "from vep_dagger.builders import venv", "vep_dagger.builders.venv"),
         ("report/x.py", "from vep_dagger.plan import planner", "vep_dagger.plan.planner"),
         ("cli.py", "from vep_dagger.launchers.fake import FakeLauncher", "vep_dagger.launchers.fake.FakeLauncher"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from vep_dagger.builders.venv import VenvBuilder
+from vep_dagger.builders.venv.builder import VenvBuilder
 
 
 def main(order: str) -> None:

@@ -25,7 +25,7 @@ from vep_dagger.builders.base import Builder, BuiltImage, BuiltLayer
 from vep_dagger.builders.lowering import MANIFEST
 from vep_dagger.builders.manifest import read_manifest
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.builders.venv import VenvBuilder
+from vep_dagger.builders.venv.builder import VenvBuilder
 from vep_dagger.dsl import PLAIN, Build, Image, Layer
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class DockerLab(RootLab):
         self.docker = docker
 
     def builder(self) -> Builder:
-        from vep_dagger.builders.docker import DockerBuilder
+        from vep_dagger.builders.docker.builder import DockerBuilder
 
         return DockerBuilder(self.settings, self.docker)
 
@@ -287,7 +287,7 @@ class DaggerLab(RootLab):
         self.portal = portal
 
     def builder(self) -> Builder:
-        from vep_dagger.builders.dagger import DaggerBuilder
+        from vep_dagger.builders.dagger.builder import DaggerBuilder
 
         return DaggerBuilder(self.settings, self.session)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vep_dagger.builders import buildkit_log
-from vep_dagger.builders.buildkit_log import BuildLog, StageProgress, last_output
+from vep_dagger.builders.docker import buildkit_log
+from vep_dagger.builders.docker.buildkit_log import BuildLog, StageProgress, last_output
 
 LOGS = Path(__file__).with_name("buildkit_logs")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from vep_dagger.builders.containerfile import Containerfile, images_of, kept_layer, render, source_place
+from vep_dagger.builders.docker.containerfile import Containerfile, images_of, kept_layer, render, source_place
+from vep_dagger.builders.docker.shell_text import lines_of
 from vep_dagger.builders.lowering import Exec, command, lower
-from vep_dagger.builders.shell_text import lines_of
 from vep_dagger.cli import vep
 from vep_dagger.dsl import JOBS, Build, Image, Layer, git, http
 from vep_dagger.dsl import image as image_source

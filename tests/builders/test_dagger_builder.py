@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer
-from vep_dagger.builders.dagger import DaggerBuilder
+from vep_dagger.builders.dagger.builder import DaggerBuilder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import PLAIN, Build, Image, Layer
 from vep_dagger.engines.dagger import DaggerSession
@@ -208,7 +208,7 @@ def test_all_is_cached_in_another_session(bench: Bench, plain_base: str, tmp_pat
         f"""
         import anyio, os
         from pathlib import Path
-        from vep_dagger.builders.dagger import DaggerBuilder
+        from vep_dagger.builders.dagger.builder import DaggerBuilder
         from vep_dagger.builders.settings import BuildSettings
         from vep_dagger.dsl import PLAIN, Build, Image, Layer
         from vep_dagger.engines.dagger import open_dagger

@@ -16,8 +16,8 @@ import anyio
 import pytest
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer
-from vep_dagger.builders.docker import DockerBuilder
-from vep_dagger.builders.published import RegistryBuilder
+from vep_dagger.builders.docker.builder import DockerBuilder
+from vep_dagger.builders.docker.published import RegistryBuilder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import PLAIN, Build, Image, Layer, git
 from vep_dagger.dsl import image as image_source

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from vep_dagger.builders.base import BuiltImage
-from vep_dagger.builders.venv import VenvBuilder
+from vep_dagger.builders.venv.builder import VenvBuilder
 from vep_dagger.errors import MachineError
 from vep_dagger.recipes.vllm_cpu import vllm_cpu
 

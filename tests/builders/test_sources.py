@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.builders.sources import fetch
+from vep_dagger.builders.sources.fetch import fetch
 from vep_dagger.dsl import GitSource, HttpSource, git, http
 from vep_dagger.errors import BuildError, MachineError, VepError
 
@@ -363,7 +363,7 @@ class TestHttp:
     def test_a_server_that_is_not_there_is_the_machines_matter(
         self, get: Get, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("vep_dagger.builders.sources_http.ATTEMPTS", 1)
+        monkeypatch.setattr("vep_dagger.builders.sources.http.ATTEMPTS", 1)
         assert "cannot be fetched" in refusal(get, http("http://127.0.0.1:9/x", "0" * 64), MachineError)
         assert kept(tmp_path) == []
 

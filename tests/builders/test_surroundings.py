@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vep_dagger.builders.interpreter import choose, running, specifier
 from vep_dagger.builders.surroundings import for_commands, for_uv, pip_settings
 from vep_dagger.builders.uv_words import with_links
+from vep_dagger.builders.venv.interpreter import choose, running, specifier
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from tests.builders.builder_labs import VenvLab
 from vep_dagger.builders.cache import Places
 from vep_dagger.builders.manifest import NAME, Interpreter
-from vep_dagger.builders.venv import VenvBuilder, environment_key
-from vep_dagger.builders.venv_steps import Lowering
+from vep_dagger.builders.venv.builder import VenvBuilder, environment_key
+from vep_dagger.builders.venv.steps import Lowering
 from vep_dagger.dsl import PLAIN, Build, Image, Layer, git, http, image
 from vep_dagger.errors import BuildError, MachineError
 

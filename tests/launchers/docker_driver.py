@@ -14,7 +14,7 @@ import anyio
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.engines.docker import find_docker
 from vep_dagger.launchers.base import ServerSpec
-from vep_dagger.launchers.docker import DockerLauncher
+from vep_dagger.launchers.docker.launcher import DockerLauncher
 
 STANDIN = Path(__file__).with_name("standin.py")
 

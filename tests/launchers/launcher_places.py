@@ -23,10 +23,10 @@ from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.engines.docker import Docker
 from vep_dagger.launchers.base import Launcher, Server, ServerSpec
 from vep_dagger.launchers.compiled import volume_name
-from vep_dagger.launchers.dagger import DaggerLauncher
-from vep_dagger.launchers.dagger_server import DaggerServer
-from vep_dagger.launchers.docker import DockerLauncher
-from vep_dagger.launchers.docker_server import DockerServer
+from vep_dagger.launchers.dagger.launcher import DaggerLauncher
+from vep_dagger.launchers.dagger.server import DaggerServer
+from vep_dagger.launchers.docker.launcher import DockerLauncher
+from vep_dagger.launchers.docker.server import DockerServer
 from vep_dagger.launchers.fake import FakeLauncher, Script
 from vep_dagger.launchers.process import ProcessLauncher, ProcessServer
 from vep_dagger.processes.leftovers import find

@@ -19,11 +19,11 @@ import pytest
 from anyio.abc import TaskGroup
 
 from vep_dagger.errors import LaunchError
-from vep_dagger.launchers import agent as agent_module
-from vep_dagger.launchers.agent import MARKER, SECRETS, TOKEN
-from vep_dagger.launchers.bridge import Bridge, open_bridge
-from vep_dagger.launchers.remote import Remote
-from vep_dagger.launchers.streams import background
+from vep_dagger.launchers.dagger import agent as agent_module
+from vep_dagger.launchers.dagger.agent import MARKER, SECRETS, TOKEN
+from vep_dagger.launchers.dagger.bridge import Bridge, open_bridge
+from vep_dagger.launchers.dagger.remote import Remote
+from vep_dagger.launchers.dagger.streams import background
 from vep_dagger.processes.leftovers import find
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vep_dagger.launchers.cgroup import memory_of
+from vep_dagger.launchers.docker.cgroup import memory_of
 
 ONE = {"memory.usage_in_bytes": "5000", "memory.stat": "inactive_file 1\ntotal_inactive_file 1000\n"}
 TWO = {"memory.current": "5000", "memory.stat": "anon 7\ninactive_file 1000\n"}

@@ -19,7 +19,7 @@ from vep_dagger.builders.base import BuiltImage
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.errors import LaunchError, MachineError, UsageError
 from vep_dagger.launchers.base import ServerSpec
-from vep_dagger.launchers.dagger import DaggerLauncher
+from vep_dagger.launchers.dagger.launcher import DaggerLauncher
 from vep_dagger.launchers.ports import PortError, reserved
 from vep_dagger.processes.leftovers import find
 from vep_dagger.processes.procfs import process

@@ -19,10 +19,10 @@ from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import LaunchError, MachineError, UsageError, VepError
 from vep_dagger.launchers.base import ServerSpec
 from vep_dagger.launchers.compiled import volume_name
-from vep_dagger.launchers.docker import DockerLauncher, written_by_others
-from vep_dagger.launchers.docker_failure import not_started, said
-from vep_dagger.launchers.docker_line import container_name, hf_cache
-from vep_dagger.launchers.docker_server import by_signal
+from vep_dagger.launchers.docker.failure import not_started, said
+from vep_dagger.launchers.docker.launcher import DockerLauncher, written_by_others
+from vep_dagger.launchers.docker.line import container_name, hf_cache
+from vep_dagger.launchers.docker.server import by_signal
 
 pytestmark = pytest.mark.anyio
 

@@ -17,19 +17,19 @@ def find_builder(name: str, settings: BuildSettings | None = None, engines: Engi
     settings, engines = settings or BuildSettings(), engines or Engines()
     match name:
         case "venv":
-            from vep_dagger.builders.venv import VenvBuilder
+            from vep_dagger.builders.venv.builder import VenvBuilder
 
             return VenvBuilder()
         case "dagger":
-            from vep_dagger.builders.dagger import DaggerBuilder
+            from vep_dagger.builders.dagger.builder import DaggerBuilder
 
             return DaggerBuilder(settings, engines.dagger)
         case "docker":
-            from vep_dagger.builders.docker import DockerBuilder
+            from vep_dagger.builders.docker.builder import DockerBuilder
 
             return DockerBuilder(settings, engines.docker)
         case "registry":
-            from vep_dagger.builders.published import RegistryBuilder
+            from vep_dagger.builders.docker.published import RegistryBuilder
 
             return RegistryBuilder(settings, engines.docker)
     raise UsageError(f"there is no builder {name!r}", where="--builder", hint=did_you_mean(name, NAMES))

@@ -29,11 +29,11 @@ def find_launcher(name: str, settings: BuildSettings | None = None, engines: Eng
 
             return ProcessLauncher()
         case "dagger":
-            from vep_dagger.launchers.dagger import DaggerLauncher
+            from vep_dagger.launchers.dagger.launcher import DaggerLauncher
 
             return DaggerLauncher(settings, engines.dagger)
         case "docker":
-            from vep_dagger.launchers.docker import DockerLauncher
+            from vep_dagger.launchers.docker.launcher import DockerLauncher
 
             return DockerLauncher(settings, engines.docker)
     raise UsageError(f"there is no launcher {name!r}", where="--launcher", hint=did_you_mean(name, NAMES))

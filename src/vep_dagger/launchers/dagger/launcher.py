@@ -9,12 +9,11 @@ MiB, unless a temporary mount without a size takes its place.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import resources
-from pathlib import Path
-from types import MappingProxyType
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,11 +23,11 @@ from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.errors import LaunchError, MachineError, UsageError, VepError
 from vep_dagger.launchers import compiled, ports
 from vep_dagger.launchers.base import ServerSpec
-from vep_dagger.launchers.bridge import Bridge, Hello, open_bridge
-from vep_dagger.launchers.dagger_server import SECRETS, DaggerServer, filled, merged
+from vep_dagger.launchers.dagger.bridge import Bridge, Hello, open_bridge
+from vep_dagger.launchers.dagger.remote import Remote
+from vep_dagger.launchers.dagger.server import SECRETS, DaggerServer, filled, merged
+from vep_dagger.launchers.dagger.streams import background
 from vep_dagger.launchers.environment import OURS, ContainerEnvironment, container_environment
-from vep_dagger.launchers.remote import Remote
-from vep_dagger.launchers.streams import background
 
 if TYPE_CHECKING:
     import dagger
@@ -42,10 +41,8 @@ END_S = 30.0
 FAREWELL_S = 20.0
 """For the engine to say why an exec ended, after its connection has broken."""
 AGENT = "/run/vep/agent"
-AGENT_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"launchers": ("agent.py",), "processes": ("guard.py", "procfs.py", "last.py")}
-)
-"""What the agent is made of, by the rooms of this package."""
+AGENT_FILES = ("launchers/dagger/agent.py", "processes/guard.py", "processes/procfs.py", "processes/last.py")
+"""What the agent is made of, below this package."""
 TOKEN, SECRETS_VARIABLE, MARKER = "VEP_AGENT_TOKEN", "VEP_AGENT_SECRETS", "VEP_AGENT_MARKER"
 """What an agent is told beforehand (:mod:`.agent`)."""
 HUGGING_FACE = "/root/.cache/huggingface"
@@ -223,7 +220,7 @@ class DaggerLauncher:
         if spec.gpus:
             container = container.experimental_with_all_gp_us()
         return container.with_exec(
-            ["python3", "-I", "-S", f"{AGENT}/vep_dagger/launchers/agent.py", "vep", str(bridge.port)]
+            ["python3", "-I", "-S", f"{AGENT}/vep_dagger/launchers/dagger/agent.py", "vep", str(bridge.port)]
         )
 
 
@@ -231,12 +228,14 @@ def _agent(client: dagger.Client) -> dagger.Directory:
     """The agent and what it imports: of this package, without a package index."""
     directory = client.directory()
     package = resources.files("vep_dagger")
-    for room, names in AGENT_FILES.items():
-        directory = directory.with_new_file(f"vep_dagger/{room}/__init__.py", "")
-        for name in names:
-            text = package.joinpath(room, name).read_text(encoding="utf-8")
-            directory = directory.with_new_file(f"vep_dagger/{room}/{name}", text)
-    return directory.with_new_file("vep_dagger/__init__.py", "")
+    for file in AGENT_FILES:
+        text = package.joinpath(file).read_text(encoding="utf-8")
+        directory = directory.with_new_file(f"vep_dagger/{file}", text)
+    # Packages without a text: their names are all that is wanted of them.
+    packages = {str(parent) for file in AGENT_FILES for parent in PurePosixPath("vep_dagger", file).parents}
+    for name in sorted(packages - {"."}):
+        directory = directory.with_new_file(f"{name}/__init__.py", "")
+    return directory
 
 
 def _inside(host: str) -> str:

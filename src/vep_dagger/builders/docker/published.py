@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
-from vep_dagger.builders.docker_bases import inspect, transfer
-from vep_dagger.builders.docker_look import platform_of, text_of
+from vep_dagger.builders.docker.bases import inspect, transfer
+from vep_dagger.builders.docker.look import platform_of, text_of
 from vep_dagger.builders.lowering import MANIFEST
 from vep_dagger.builders.manifest import read_container_manifest
 from vep_dagger.builders.mirrors import rewrite_image

@@ -40,8 +40,8 @@ async def fetch(source: GitSource | HttpSource, settings: BuildSettings, say: Sa
     and MachineError (unreachable, no program git, no space).
     """
     refuse_unresolved(source)
-    from vep_dagger.builders.sources_git import checkout
-    from vep_dagger.builders.sources_http import download, unpack
+    from vep_dagger.builders.sources.git import checkout
+    from vep_dagger.builders.sources.http import download, unpack
 
     cache = _Cache(cache_root(settings.environ) / "sources")
     if isinstance(source, GitSource):

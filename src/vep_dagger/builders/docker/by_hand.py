@@ -8,16 +8,16 @@ import anyio
 
 from vep_dagger.builders.archive import manifest_digest
 from vep_dagger.builders.base import Say
-from vep_dagger.builders.build_context import lay_out
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands
-from vep_dagger.builders.containerfile import Containerfile, images_of, render
-from vep_dagger.builders.docker_bases import ARCHIVE, archive_name
-from vep_dagger.builders.docker_refusal import refuse_unresolved_of
+from vep_dagger.builders.docker.bases import ARCHIVE, archive_name
+from vep_dagger.builders.docker.build_context import lay_out
+from vep_dagger.builders.docker.containerfile import Containerfile, images_of, render
 from vep_dagger.builders.lowering import Lowered, lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import labels
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase
 from vep_dagger.errors import UsageError
 from vep_dagger.plan import Plan

@@ -18,8 +18,8 @@ from anyio.abc import TaskGroup
 
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers.base import Stopped
-from vep_dagger.launchers.bridge import Bridge, RefusedError
-from vep_dagger.launchers.streams import BROKEN, Channel
+from vep_dagger.launchers.dagger.bridge import Bridge, RefusedError
+from vep_dagger.launchers.dagger.streams import BROKEN, Channel
 from vep_dagger.processes.failure import not_started
 from vep_dagger.processes.leftovers import mark_environment
 

@@ -12,11 +12,11 @@ import anyio
 
 from vep_dagger.builders.base import BuiltLayer, OnLayer, Say
 from vep_dagger.builders.checks import check_commands
-from vep_dagger.builders.dagger_bases import Base
-from vep_dagger.builders.dagger_failure import SHELL_HINT, is_full, no_space, query_failed, said_by
-from vep_dagger.builders.dagger_secrets import Secrets
-from vep_dagger.builders.dagger_stages import Chain
-from vep_dagger.builders.dagger_store import Store
+from vep_dagger.builders.dagger.bases import Base
+from vep_dagger.builders.dagger.failure import SHELL_HINT, is_full, no_space, query_failed, said_by
+from vep_dagger.builders.dagger.secrets import Secrets
+from vep_dagger.builders.dagger.stages import Chain
+from vep_dagger.builders.dagger.store import Store
 from vep_dagger.builders.failures import step_failed
 from vep_dagger.builders.lowering import ENVIRONMENT, IMAGE, Lowered, Operation, Stage
 from vep_dagger.builders.names import labels

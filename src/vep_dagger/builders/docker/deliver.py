@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from vep_dagger.builders.archive import docker_save_to_oci
 from vep_dagger.builders.base import BuiltImage, Say
-from vep_dagger.builders.docker_bases import transfer
-from vep_dagger.builders.docker_look import digest_in
+from vep_dagger.builders.docker.bases import transfer
+from vep_dagger.builders.docker.look import digest_in
 from vep_dagger.builders.failures import last_lines, out_of_space
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image, short

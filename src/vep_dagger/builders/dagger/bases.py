@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from vep_dagger.builders.archive import manifest_digest
 from vep_dagger.builders.base import Say
-from vep_dagger.builders.dagger_failure import said_by, unpackable
+from vep_dagger.builders.dagger.failure import said_by, unpackable
 from vep_dagger.builders.failures import base_missing
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.settings import BuildSettings

@@ -11,8 +11,8 @@ import anyio.to_thread
 
 from vep_dagger.builders.archive import make_loadable, manifest_digest
 from vep_dagger.builders.base import BuiltImage, Say
-from vep_dagger.builders.dagger_failure import refused, said_by
-from vep_dagger.builders.docker_deliver import Delivery as Names
+from vep_dagger.builders.dagger.failure import refused, said_by
+from vep_dagger.builders.docker.deliver import Delivery as Names
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image
 from vep_dagger.engines.dagger import DaggerSession

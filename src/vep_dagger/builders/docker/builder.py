@@ -20,10 +20,11 @@ import anyio
 import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, LayerState, OnLayer, Say, ignore_layer
-from vep_dagger.builders.build_context import FILE_NAME, lay_out
-from vep_dagger.builders.buildkit_log import StageProgress
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands, judge
-from vep_dagger.builders.containerfile import (
+from vep_dagger.builders.docker.bases import inspect, resolve
+from vep_dagger.builders.docker.build_context import FILE_NAME, lay_out
+from vep_dagger.builders.docker.buildkit_log import StageProgress
+from vep_dagger.builders.docker.containerfile import (
     FINAL_STAGE,
     MANIFEST_PLACE,
     RESULT_STAGE,
@@ -31,17 +32,16 @@ from vep_dagger.builders.containerfile import (
     images_of,
     render,
 )
-from vep_dagger.builders.docker_bases import inspect, resolve
-from vep_dagger.builders.docker_deliver import Delivery
-from vep_dagger.builders.docker_failure import build_failed, no_space
-from vep_dagger.builders.docker_keep import Keeper
-from vep_dagger.builders.docker_look import platform_of, space_of, text_of
-from vep_dagger.builders.docker_refusal import refuse_unresolved_of
-from vep_dagger.builders.docker_run import BuildRun, secret_files
+from vep_dagger.builders.docker.deliver import Delivery
+from vep_dagger.builders.docker.failure import build_failed, no_space
+from vep_dagger.builders.docker.keep import Keeper
+from vep_dagger.builders.docker.look import platform_of, space_of, text_of
+from vep_dagger.builders.docker.run import BuildRun, secret_files
 from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, lower
 from vep_dagger.builders.manifest import ContainerManifest, container_manifest, read_container_manifest
 from vep_dagger.builders.names import KEY_LABEL, labels
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError, VepError

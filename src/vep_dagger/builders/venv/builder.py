@@ -22,14 +22,14 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
 from vep_dagger.builders.cache import Places, cache_root, touch
-from vep_dagger.builders.commands import Commands
+from vep_dagger.builders.venv.commands import Commands
 from vep_dagger.builders.failures import no_space
-from vep_dagger.builders.interpreter import choose, platform_tag
+from vep_dagger.builders.venv.interpreter import choose, platform_tag
 from vep_dagger.builders.locks import Lock, Mode
 from vep_dagger.builders.manifest import Interpreter, Manifest, read_manifest
-from vep_dagger.builders.refusal import refusal
+from vep_dagger.builders.venv.refusal import refusal
 from vep_dagger.builders.surroundings import for_uv
-from vep_dagger.builders.venv_steps import Lowering
+from vep_dagger.builders.venv.steps import Lowering
 from vep_dagger.dsl import Image, key_of
 from vep_dagger.dsl.step import MakePython
 from vep_dagger.errors import MachineError

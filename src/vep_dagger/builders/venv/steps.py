@@ -13,11 +13,11 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltLayer, LayerState, OnLayer, translate
 from vep_dagger.builders.cache import size_of
-from vep_dagger.builders.commands import Commands
+from vep_dagger.builders.venv.commands import Commands
 from vep_dagger.builders.failures import failed, installation_failed, last_lines
-from vep_dagger.builders.interpreter import platform_tag
+from vep_dagger.builders.venv.interpreter import platform_tag
 from vep_dagger.builders.manifest import CheckEntry, Interpreter, Manifest, StepEntry, write_manifest
-from vep_dagger.builders.refusal import name_of
+from vep_dagger.builders.venv.refusal import name_of
 from vep_dagger.builders.uv_words import pip_install, unavailable
 from vep_dagger.dsl import Alternative, Check, Image, Step, key_of, with_jobs
 from vep_dagger.dsl.step import CacheMount, Env, Install, MakePython, Run, Secret, Write

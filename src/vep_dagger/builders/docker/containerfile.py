@@ -14,7 +14,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vep_dagger.builders.instructions import Instruction, copy, env, keywords, run, set_shell, word
+from vep_dagger.builders.docker.instructions import Instruction, copy, env, keywords, run, set_shell, word
+from vep_dagger.builders.docker.shell_text import lines_of
 from vep_dagger.builders.lowering import (
     CERTIFICATES,
     ENVIRONMENT,
@@ -29,7 +30,6 @@ from vep_dagger.builders.lowering import (
     Stage,
     Tree,
 )
-from vep_dagger.builders.shell_text import lines_of
 from vep_dagger.dsl import Check, GitSource, HttpSource, ImageSource, Source, short
 from vep_dagger.dsl.step import Install, MakePython, Run
 

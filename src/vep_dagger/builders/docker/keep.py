@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from vep_dagger.builders.archive import docker_save_to_oci
-from vep_dagger.builders.containerfile import Containerfile, kept_layer
-from vep_dagger.builders.docker_bases import inspect, transfer
-from vep_dagger.builders.docker_deliver import push
-from vep_dagger.builders.docker_run import BuildRun
+from vep_dagger.builders.docker.bases import inspect, transfer
+from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer
+from vep_dagger.builders.docker.deliver import push
+from vep_dagger.builders.docker.run import BuildRun
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
 from vep_dagger.builders.lowering import IMAGE, Lowered, Stage
 from vep_dagger.builders.names import KEY_LABEL

@@ -20,8 +20,8 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from vep_dagger.errors import LaunchError
-from vep_dagger.launchers.sharing import Sharing
-from vep_dagger.launchers.streams import BROKEN, Channel, background, reset, splice
+from vep_dagger.launchers.dagger.sharing import Sharing
+from vep_dagger.launchers.dagger.streams import BROKEN, Channel, background, reset, splice
 
 LINE = 1 << 20
 """Bytes of the longest line."""

@@ -12,10 +12,11 @@ import anyio
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import LaunchError
-from vep_dagger.launchers import compiled, docker_failure
+from vep_dagger.launchers import compiled
 from vep_dagger.launchers.base import Stopped
-from vep_dagger.launchers.cgroup import memory_of
-from vep_dagger.launchers.docker_line import CLIENT, KILL_CLIENT, Container, variables
+from vep_dagger.launchers.docker import failure
+from vep_dagger.launchers.docker.cgroup import memory_of
+from vep_dagger.launchers.docker.line import CLIENT, KILL_CLIENT, Container, variables
 from vep_dagger.launchers.environment import container_environment
 from vep_dagger.processes.run import Guarded, run_logged
 from vep_dagger.processes.tail import Tail
@@ -49,8 +50,8 @@ class DockerServer:
         return self._code(await self.guarded.wait())
 
     def _code(self, code: int) -> int:
-        if code == docker_failure.LOST:
-            raise docker_failure.lost(self.container.name, docker_failure.said(self.tail.read() or []))
+        if code == failure.LOST:
+            raise failure.lost(self.container.name, failure.said(self.tail.read() or []))
         return by_signal(code)
 
     async def run(self, argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
@@ -122,7 +123,7 @@ class DockerServer:
             raise LaunchError(
                 "the container was not removed, and may be running",
                 where=self.container.name,
-                hint=f"{docker_failure.DAEMON}, or remove it yourself: docker rm --force {self.container.name}",
+                hint=f"{failure.DAEMON}, or remove it yourself: docker rm --force {self.container.name}",
             )
         code = None if ended.forced else by_signal(ended.code)
         return Stopped(code, not ended.forced, ended.seconds, int(ended.forced))

@@ -6,12 +6,12 @@ import re
 import shlex
 from pathlib import Path
 
-from vep_dagger.builders.build_context import FILE_NAME
-from vep_dagger.builders.buildkit_log import BuildLog, Vertex
-from vep_dagger.builders.containerfile import Containerfile
-from vep_dagger.builders.docker_run import BuildRun
+from vep_dagger.builders.docker.build_context import FILE_NAME
+from vep_dagger.builders.docker.buildkit_log import BuildLog, Vertex
+from vep_dagger.builders.docker.containerfile import Containerfile
+from vep_dagger.builders.docker.instructions import Instruction
+from vep_dagger.builders.docker.run import BuildRun
 from vep_dagger.builders.failures import base_missing, last_lines, out_of_space, step_failed
-from vep_dagger.builders.instructions import Instruction
 from vep_dagger.builders.lowering import Lowered
 from vep_dagger.dsl import Layer
 from vep_dagger.errors import BuildError, MachineError, VepError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from vep_dagger.builders.dagger_failure import is_missing, refused, said_by, unpackable
+from vep_dagger.builders.dagger.failure import is_missing, refused, said_by, unpackable
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, parse_keep
 from vep_dagger.builders.lowering import IMAGE, Stage
 from vep_dagger.builders.names import KEY_LABEL

@@ -18,15 +18,15 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, OnLayer, Say, ignore_layer
 from vep_dagger.builders.checks import judge
-from vep_dagger.builders.dagger_bases import Base, Bases
-from vep_dagger.builders.dagger_deliver import Delivery
-from vep_dagger.builders.dagger_failure import query_failed
-from vep_dagger.builders.dagger_secrets import secrets_of
-from vep_dagger.builders.dagger_work import Work
-from vep_dagger.builders.docker_refusal import refuse_unresolved_of
+from vep_dagger.builders.dagger.bases import Base, Bases
+from vep_dagger.builders.dagger.deliver import Delivery
+from vep_dagger.builders.dagger.failure import query_failed
+from vep_dagger.builders.dagger.secrets import secrets_of
+from vep_dagger.builders.dagger.work import Work
 from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
 from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.errors import MachineError

@@ -11,9 +11,9 @@ import anyio
 import anyio.to_thread
 
 from vep_dagger.builders.base import Say
-from vep_dagger.builders.containerfile import MANIFEST_PLACE, TOOLS_PLACE, Containerfile
+from vep_dagger.builders.docker.containerfile import MANIFEST_PLACE, TOOLS_PLACE, Containerfile
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.builders.sources import fetch
+from vep_dagger.builders.sources.fetch import fetch
 from vep_dagger.builders.tools import tools_directory
 from vep_dagger.dsl import GitSource, HttpSource
 

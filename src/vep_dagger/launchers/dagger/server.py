@@ -12,9 +12,9 @@ from anyio.abc import TaskGroup
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.launchers.base import ServerSpec, Stopped
-from vep_dagger.launchers.bridge import Bridge
+from vep_dagger.launchers.dagger.bridge import Bridge
+from vep_dagger.launchers.dagger.remote import Remote
 from vep_dagger.launchers.environment import container_environment
-from vep_dagger.launchers.remote import Remote
 
 SECRETS = ("HF_TOKEN",)
 """Variables that nobody may read in a query or in a record: Dagger's own secrets."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import anyio
 
-from vep_dagger.builders.buildkit_log import BuildLog, StageProgress, last_output
-from vep_dagger.builders.containerfile import CERTIFICATES_ID, SURROUNDINGS_ID
+from vep_dagger.builders.docker.buildkit_log import BuildLog, StageProgress, last_output
+from vep_dagger.builders.docker.containerfile import CERTIFICATES_ID, SURROUNDINGS_ID
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.docker import Docker

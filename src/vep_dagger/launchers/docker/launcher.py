@@ -24,10 +24,11 @@ from vep_dagger.builders.base import BuiltImage
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import LaunchError, MachineError, UsageError
-from vep_dagger.launchers import compiled, docker_failure, ports
+from vep_dagger.launchers import compiled, ports
 from vep_dagger.launchers.base import ServerSpec, refuse_nodes
-from vep_dagger.launchers.docker_line import Container, container_name, hf_cache, mount, variables
-from vep_dagger.launchers.docker_server import DockerServer
+from vep_dagger.launchers.docker import failure
+from vep_dagger.launchers.docker.line import Container, container_name, hf_cache, mount, variables
+from vep_dagger.launchers.docker.server import DockerServer
 from vep_dagger.launchers.environment import OURS, container_environment
 from vep_dagger.processes.leftovers import CONTAINER_FILE, container_removal
 from vep_dagger.processes.run import Guarded
@@ -154,7 +155,7 @@ async def _until_running(server: DockerServer) -> None:
             return
         if time.monotonic() > end:
             raise LaunchError(
-                f"docker did not start the container within {START_S:g} s", where=name, hint=docker_failure.DAEMON
+                f"docker did not start the container within {START_S:g} s", where=name, hint=failure.DAEMON
             )
         with anyio.move_on_after(LOOK_S):
             await server.guarded.wait()
@@ -162,11 +163,11 @@ async def _until_running(server: DockerServer) -> None:
 
 def _refuse_death_at_birth(server: DockerServer) -> None:
     """Raise LaunchError or MachineError for a container that has ended without its program having run."""
-    if server.guarded.exited() not in docker_failure.OWN_CODES:
+    if server.guarded.exited() not in failure.OWN_CODES:
         return
-    if reason := docker_failure.said(server.tail.read() or []):
+    if reason := failure.said(server.tail.read() or []):
         spec = server.container.spec
-        raise docker_failure.not_started(reason, spec.name, server.image.location, spec.argv[0])
+        raise failure.not_started(reason, spec.name, server.image.location, spec.argv[0])
 
 
 async def _look_inside(server: DockerServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vep_dagger.builders.lowering import Lowered, Tree
-from vep_dagger.builders.sources import refuse_unresolved
+from vep_dagger.builders.sources.fetch import refuse_unresolved
 from vep_dagger.dsl import ImageSource, Source
 from vep_dagger.errors import BuildError
 

@@ -1,0 +1,1 @@
+"""Images by Dagger: branches, awaited together."""

@@ -1,0 +1,1 @@
+"""Images by Docker: a Containerfile, and BuildKit."""

@@ -1,0 +1,1 @@
+"""Sources: fetched and verified on this machine, the same for every engine."""

@@ -1,0 +1,1 @@
+"""Images as Python environments of this machine."""

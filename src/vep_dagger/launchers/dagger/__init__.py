@@ -1,0 +1,1 @@
+"""Servers inside Dagger: an agent in the exec, and a bridge to it."""

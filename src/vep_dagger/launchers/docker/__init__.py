@@ -1,0 +1,1 @@
+"""Servers by ``docker run``."""
