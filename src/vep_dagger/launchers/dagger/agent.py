@@ -56,12 +56,12 @@ from typing import Any
 
 # The script is run by an isolated interpreter (-I -S), which knows of no packages. Ours comes last: it hides nothing.
 if not __package__:
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from vep_dagger.processes.procfs import descendants
 
 TOKEN, SECRETS, MARKER = "VEP_AGENT_TOKEN", "VEP_AGENT_SECRETS", "VEP_AGENT_MARKER"
-GUARD = Path(__file__).resolve().parents[1] / "processes" / "guard.py"
+GUARD = Path(__file__).resolve().parents[2] / "processes" / "guard.py"
 PR_SET_CHILD_SUBREAPER = 36
 LOOK_S = 0.2
 """Between looks at the shared files."""
