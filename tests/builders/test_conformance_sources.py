@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.builders.builder_labs import RootLab, read
-from vep_dagger.dsl import PLAIN, Build, GitSource, HttpSource, Image, Layer, git, http
+from vep_dagger.dsl import PLAIN, Build, GitSource, HttpSource, Image, Layer, git, http, image
 from vep_dagger.errors import BuildError, VepError
 
 Repository = Callable[..., GitSource]
@@ -110,6 +110,20 @@ def test_a_mount_is_writable_and_no_content(root_lab: RootLab, repository: GitSo
     assert lab.run(built, *gone) == "[]"
 
 
+def test_the_tree_of_an_image_is_copied_and_mounted(root_lab: RootLab) -> None:
+    lab = root_lab
+    name, _, digest = lab.settings.plain_base.partition("@")
+    source = image(name, digest)
+    keep = "cd /opt/one; cmp /mounted/etc/debian_version root/etc/debian_version; rm -rf root/usr root/var"
+    # The mount is writable, as that of every source.
+    build = Build().mount(source, "/mounted").copy(source, "/opt/one/root").run("touch", "/mounted/etc/written")
+    built = lab.build(image_of(lab.layer("one", build.run("sh", "-ec", keep))))
+    assert read(lab, built, "/opt/one/root/etc/debian_version") == read(lab, built, "/etc/debian_version")
+    assert lab.run(built, *lab.script("import os; print(os.path.exists('/mounted/etc'))")) == "False"
+    (entry,) = {(each["kind"], each["content"]) for each in lab.manifest(built)["layers"][0]["sources"]}
+    assert entry == ("image", digest)
+
+
 def test_another_content_than_the_hash_says_is_refused_before_anything_is_built_on_it(
     root_lab: RootLab, tmp_path: Path
 ) -> None:
@@ -161,8 +175,8 @@ def test_the_same_content_from_elsewhere_rebuilds_nothing(root_lab: RootLab, tmp
     here = file_of(tmp_path / "here", lab.fresh.encode())
     there = file_of(tmp_path / "there", lab.fresh.encode())
 
-    def image(source: HttpSource) -> Image:
+    def made_of(source: HttpSource) -> Image:
         return image_of(lab.layer("one", Build().copy(source, "/opt/one/x").run("true")))
 
-    assert not lab.build(image(here)).cached
-    assert lab.build(image(there)).cached
+    assert not lab.build(made_of(here)).cached
+    assert lab.build(made_of(there)).cached

@@ -145,6 +145,13 @@ class Lowered:
         return tuple(stage for stage in self.stages if stage.layer is not None)
 
 
+def images_of(lowered: Lowered) -> tuple[ImageSource, ...]:
+    """The images that a build starts from or copies from, each once."""
+    bases = [stage.base for stage in lowered.stages if isinstance(stage.base, ImageSource)]
+    trees = [op.source for stage in lowered.stages for op in stage.operations if isinstance(op, Tree)]
+    return tuple(dict.fromkeys([*bases, *(source for source in trees if isinstance(source, ImageSource))]))
+
+
 def lower(image: Image, plain: str) -> Lowered:
     """The stages of ``image``. ``plain`` is what stands for the plain base, by digest: it enters the keys of all that
     is built on it, since what is compiled there depends on it. Raises BuildError for layers that cannot be told apart.

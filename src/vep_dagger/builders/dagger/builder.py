@@ -23,7 +23,7 @@ from vep_dagger.builders.dagger.deliver import Delivery
 from vep_dagger.builders.dagger.failure import query_failed
 from vep_dagger.builders.dagger.secrets import secrets_of
 from vep_dagger.builders.dagger.work import Work
-from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, lower
+from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, images_of, lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.unresolved import refuse_unresolved_of
@@ -111,8 +111,8 @@ class DaggerBuilder:
 
     async def _resolve(self, image: Image, say: Say) -> dict[ImageSource, Base]:
         assert self._bases is not None
-        sources = [stage.base for stage in lower(image, "").stages if isinstance(stage.base, ImageSource)]
-        return {source: await self._bases.resolve(source, image.platform, say) for source in dict.fromkeys(sources)}
+        sources = images_of(lower(image, ""))
+        return {source: await self._bases.resolve(source, image.platform, say) for source in sources}
 
     async def _files(self, left: Directory | None) -> dict[str, str]:
         """What checks have left, by the names of the files."""

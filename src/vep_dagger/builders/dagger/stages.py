@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vep_dagger.builders.base import Say
+from vep_dagger.builders.dagger.bases import Base
 from vep_dagger.builders.dagger.secrets import Secrets
 from vep_dagger.builders.lowering import SHELL, TOOLS, Exec, File, Operation, Stage, Tree
 from vep_dagger.builders.settings import BuildSettings
@@ -29,6 +30,7 @@ class Chain:
         self,
         start: Container,
         stage: Stage,
+        images: Mapping[ImageSource, Base],
         settings: BuildSettings,
         session: DaggerSession,
         secrets: Secrets,
@@ -37,6 +39,7 @@ class Chain:
     ) -> None:
         self._now = start
         self._stage = stage
+        self._images = images
         self._settings = settings
         self._session = session
         self._secrets = secrets
@@ -100,14 +103,12 @@ class Chain:
 
     async def _tree(self, operation: Tree) -> None:
         source, path = operation.source, operation.path
-        if isinstance(source, ImageSource):
-            raise AssertionError(f"an image is no tree: {source}")
-        place = await fetch(source, self._settings, self._say)
+        put = self._now.with_directory if operation.kept else self._now.with_mounted_directory
         host = self._session.client.host()
-        if place.is_dir():
-            tree = host.directory(str(place))
-            put = self._now.with_directory if operation.kept else self._now.with_mounted_directory
-            self._now = put(path, tree)
+        if isinstance(source, ImageSource):
+            self._now = put(path, self._images[source].container.rootfs())
+        elif (place := await fetch(source, self._settings, self._say)).is_dir():
+            self._now = put(path, host.directory(str(place)))
         else:
             file = host.file(str(place))
             self._now = (

@@ -163,16 +163,19 @@ class Work:
         from dagger import Container, Directory
 
         image = self._lowered.image
+        base = start
+        if base is None:
+            made = self._made[stage.base] if isinstance(stage.base, str) else self._bases[stage.base].container
+            assert isinstance(made, Container)
+            base = made
+        chain = Chain(base, stage, self._bases, self._settings, self._session, self._secrets, image.platform, self._say)
         if start is not None:
-            return Chain(start, stage, self._settings, self._session, self._secrets, image.platform, self._say)
-        base = self._made[stage.base] if isinstance(stage.base, str) else self._bases[stage.base].container
-        assert isinstance(base, Container)
-        chain = Chain(base, stage, self._settings, self._session, self._secrets, image.platform, self._say)
+            return chain
         prefixes: dict[str, Directory] = {}
         for taken in stage.taken:
-            made = self._made[taken.stage]
-            assert isinstance(made, Directory)
-            prefixes[taken.prefix] = made
+            left = self._made[taken.stage]
+            assert isinstance(left, Directory)
+            prefixes[taken.prefix] = left
         chain.take(prefixes)
         await chain.begin()
         return chain

@@ -29,7 +29,6 @@ from vep_dagger.builders.docker.containerfile import (
     MANIFEST_PLACE,
     RESULT_STAGE,
     Containerfile,
-    images_of,
     render,
 )
 from vep_dagger.builders.docker.deliver import Delivery
@@ -37,7 +36,7 @@ from vep_dagger.builders.docker.failure import build_failed, no_space
 from vep_dagger.builders.docker.keep import Keeper
 from vep_dagger.builders.docker.look import platform_of, space_of, text_of
 from vep_dagger.builders.docker.run import BuildRun, secret_files
-from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, lower
+from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, images_of, lower
 from vep_dagger.builders.manifest import ContainerManifest, container_manifest, read_container_manifest
 from vep_dagger.builders.names import KEY_LABEL, labels
 from vep_dagger.builders.settings import BuildSettings

@@ -11,8 +11,8 @@ from vep_dagger.builders.base import Say
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands
 from vep_dagger.builders.docker.bases import ARCHIVE, archive_name
 from vep_dagger.builders.docker.build_context import lay_out
-from vep_dagger.builders.docker.containerfile import Containerfile, images_of, render
-from vep_dagger.builders.lowering import Lowered, lower
+from vep_dagger.builders.docker.containerfile import Containerfile, render
+from vep_dagger.builders.lowering import Lowered, images_of, lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import labels

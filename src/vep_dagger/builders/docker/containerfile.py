@@ -168,13 +168,6 @@ def kept_layer(file: Containerfile, name: str, prefix: str) -> str:
     return f"{file.text}\nFROM {name} AS kept-prefix\n{aside}\n\nFROM scratch AS kept\n{alone}\n"
 
 
-def images_of(lowered: Lowered) -> tuple[ImageSource, ...]:
-    """The images that a build starts from or copies from, each once."""
-    bases = [stage.base for stage in lowered.stages if isinstance(stage.base, ImageSource)]
-    trees = [op.source for stage in lowered.stages for op in stage.operations if isinstance(op, Tree)]
-    return tuple(dict.fromkeys([*bases, *(source for source in trees if isinstance(source, ImageSource))]))
-
-
 def _names(lowered: Lowered) -> dict[str, str]:
     """Each stage's name in the file, where names are of small letters and begin with one."""
     names: dict[str, str] = {}
