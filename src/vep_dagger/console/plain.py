@@ -16,13 +16,12 @@ MARKS = {"passed": "ok", "failed": "FAILED", "fell-back": "FELL BACK", "not-run"
 LASTING = re.compile(r" for \d+ s\b")
 """How a text says that something goes on."""
 
-LONG_S = 10.0
-"""Seconds after which a log wants to know what is going on."""
+AGAIN_S = 60.0
+"""Seconds until a log is told again that something still goes on."""
 
 
 class PlainLines:
-    """Prints events; progress only when its text changes; a layer when it is done, and once before that if it takes
-    long."""
+    """Prints events; progress when its text changes, or after a while; a layer when it is done."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -30,7 +29,7 @@ class PlainLines:
         self._said: dict[str | None, str] = {}
         self._progress: set[str] = set()
         self._layers: dict[str | None, Layers] = {}
-        self._long: set[tuple[str | None, str | None]] = set()
+        self._lasting: dict[tuple[str | None, str], float] = {}
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
@@ -40,28 +39,31 @@ class PlainLines:
         if event.kind == "note" and event.text in self._progress:
             # A live table loses what a job said on its way; lines do not.
             return
-        if event.kind == "layer" and not self._is_news(event):
-            return
+        if event.kind == "layer":
+            self._layers.setdefault(event.job, Layers()).take(event)
+            if event.state == "building":
+                return
         if event.kind == "job-progress":
             self._progress.add(event.text)
             # Percentages and seconds change often; a pipe gets each phase once.
             stable = LASTING.sub("", event.text).rstrip("0123456789% ")
-            if self._said.get(event.job) == stable:
+            if self._said.get(event.job) == stable or self._is_known(event, stable):
                 return
             self._said[event.job] = stable
         if event.kind == "job-finished" and event.verdict == "passed" and event.job in self._layers:
             event = replace(event, text=self._layers[event.job].summary())
         print(f"{_clock(time.monotonic() - self._began)} {describe(event)}", file=self._out, flush=True)
 
-    def _is_news(self, event: Event) -> bool:
-        self._layers.setdefault(event.job, Layers()).take(event)
-        if event.state != "building":
-            return True
-        which = (event.job, event.layer)
-        if which in self._long or (event.seconds or 0.0) < LONG_S:
+    def _is_known(self, event: Event, stable: str) -> bool:
+        """Whether the text says that something goes on, as it has said not long ago: several layers take turns."""
+        if not LASTING.search(event.text):
             return False
-        self._long.add(which)
-        return True
+        now = time.monotonic()
+        before = self._lasting.get((event.job, stable))
+        if before is not None and now - before < AGAIN_S:
+            return True
+        self._lasting[event.job, stable] = now
+        return False
 
 
 class JsonLines:
