@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from vep_dagger.builders.docker.containerfile import Containerfile, images_of, kept_layer, render, source_place
+from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer, render, source_place
 from vep_dagger.builders.docker.shell_text import lines_of
 from vep_dagger.builders.lowering import Exec, command, lower
 from vep_dagger.cli import vep

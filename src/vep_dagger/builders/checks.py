@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import last_lines
-from vep_dagger.builders.lowering import Exec, command
+from vep_dagger.builders.lowering import ENVIRONMENT, Exec, command
 from vep_dagger.dsl import Check, Image
 from vep_dagger.errors import BuildError
 
@@ -18,6 +18,7 @@ CHECKS = "/run/vep-checks"
 
 PACKAGES = "packages.json"
 NOTES = "install.jsonl"
+SIZES = "sizes.txt"
 
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json, sys; "
@@ -37,6 +38,9 @@ class Proven:
     """For each installation, the requirements of the alternative that was taken."""
     notes: tuple[str, ...] = ()
     """What people should know of the installations."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of what layers and the Python environment left in the image, by the names of their stages; of those that
+    could be told."""
 
 
 def output_file(number: int) -> str:
@@ -60,16 +64,26 @@ def check_commands(image: Image) -> tuple[Exec, ...]:
         ask = command([f"{prefix}/bin/python", "-I", "-c", _LIST_PACKAGES])
         done.append(Exec(f"mkdir -p {CHECKS}; {ask} > {CHECKS}/{PACKAGES}"))
         done.append(Exec(f"mkdir -p {CHECKS}; if [ -e {record} ]; then cat {record} > {kept}; fi"))
+    if places := _places(image):
+        # Proves nothing, and so fails nothing: an image may be without `du`, or with one that cannot count bytes.
+        ask = "; ".join(command(["du", "-sb", place]) for place in places)
+        done.append(Exec(f"mkdir -p {CHECKS}; {{ {ask}; }} > {CHECKS}/{SIZES} 2>/dev/null || :"))
     return tuple(done)
+
+
+def _places(image: Image) -> dict[str, str]:
+    """The directories whose sizes are asked, with the stages that they are of."""
+    places = {layer.prefix: layer.name for layer in image.layers}
+    return {image.python_prefix: ENVIRONMENT, **places} if image.python_prefix else places
 
 
 def _kept(line: str, file: str) -> str:
     return f"mkdir -p {CHECKS}; code=0; {line} > {file} 2>&1 || code=$?; cat {file}; exit $code"
 
 
-def judge(image: Image, files: Mapping[str, str], log: Path) -> Proven:
+def judge(image: Image, files: Mapping[str, str], log: Path, redact: Callable[[str], str] = str) -> Proven:
     """What the files of :data:`CHECKS` show, by name. Raises BuildError where an output has not what its check expects,
-    or is not there.
+    or is not there. ``redact`` takes secrets out of what checks and installations said.
     """
     checks = []
     for number, check in enumerate(image.checks):
@@ -79,7 +93,7 @@ def judge(image: Image, files: Mapping[str, str], log: Path) -> Proven:
             raise BuildError(
                 f"{where}: it left no output, and so was not run", where=str(log), layer=_owner(image, check)
             )
-        output = output.rstrip("\n")
+        output = redact(output.rstrip("\n"))
         if check.expect is not None and check.expect not in output:
             lines = output.splitlines()
             raise BuildError(
@@ -96,8 +110,15 @@ def judge(image: Image, files: Mapping[str, str], log: Path) -> Proven:
         checks=tuple(checks),
         packages=_packages(files[PACKAGES]) if PACKAGES in files else None,
         alternatives=tuple(" ".join(record["requirements"]) for record in records),
-        notes=tuple(note for record in records for note in record["notes"]),
+        notes=tuple(redact(note) for record in records for note in record["notes"]),
+        sizes=_sizes(files.get(SIZES, ""), _places(image)),
     )
+
+
+def _sizes(text: str, places: Mapping[str, str]) -> dict[str, int]:
+    """What ``du`` has printed: bytes, a tab, and the directory."""
+    found = (line.partition("\t") for line in text.splitlines())
+    return {places[place]: int(size) for size, _, place in found if place in places and size.isdecimal()}
 
 
 def _packages(text: str) -> dict[str, str]:

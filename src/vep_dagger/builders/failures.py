@@ -20,6 +20,8 @@ from vep_dagger.errors import BuildError, MachineError, VepError
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _KILLED = re.compile(r"Killed signal terminated program|: Killed$")
 """GCC's driver (gcc.cc, ``execute``) and make, of a compiler that was killed."""
+_REFUSED = re.compile(r"unauthorized|denied|authentication|forbidden", re.IGNORECASE)
+"""What registries say to whom they do not let in (OCI distribution specification, "Error Codes")."""
 _TAIL_LINES = 12
 _LONGEST_COMMAND = 200
 
@@ -91,12 +93,19 @@ def base_missing(ref: str, said: str, *, where: str, tried: str | None = None) -
     ``[mirrors]``, where that differs.
     """
     asked = f" (asked for as {tried}, as [mirrors] says)" if tried and tried != ref else ""
+    login = f"`docker login {_registry(tried or ref)}` if you may have it; " if _REFUSED.search(said) else ""
     return MachineError(
         f"the base image {ref} cannot be had{asked}: {said.strip() or 'the engine did not say why'}",
         where=where,
-        hint="look whether the name and digest are right and the registry can be reached and lets you in; "
+        hint=f"{login}look whether the name and digest are right and the registry can be reached and lets you in; "
         "[mirrors] in the matrix file names another registry, and oci-archive:PATH a file",
     )
+
+
+def _registry(ref: str) -> str:
+    """The registry of a reference, as `docker login` takes it."""
+    first, slash, _ = ref.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def _memory_hint(code: int, lines: Sequence[str], shell_hint: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vep_dagger.builders.lowering import Lowered, Stage
+from vep_dagger.builders.lowering import ENVIRONMENT, Lowered, Stage
 from vep_dagger.dsl import GitSource, HttpSource, ImageSource, Layer, PlainBase, Source
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class LayerEntry(Part):
     needs: list[str]
     pins: dict[str, object]
     sources: list[SourceEntry]
+    size_bytes: int | None = Field(None, description="Of what it left, in the image; of the image's own layers alone.")
 
 
 class ContainerManifest(_Whole):
@@ -123,6 +124,13 @@ class ContainerManifest(_Whole):
     sources: list[SourceEntry] = Field(description="Those of the image's own steps.")
     programs: list[str]
     libraries: list[str]
+    environment_bytes: int | None = Field(None, description="The size of the Python environment.")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes by the names of stages, as far as they are known."""
+        found = {layer.name: layer.size_bytes for layer in self.layers} | {ENVIRONMENT: self.environment_bytes}
+        return {name: size for name, size in found.items() if size is not None}
 
 
 def read_manifest(environment: Path) -> Manifest | None:
@@ -157,10 +165,11 @@ def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, buil
         packages=dict(proven.packages or {}),
         builder=builder,
         base=_base(image.base, plain),
-        layers=[_layer(stage, stage.layer, plain) for stage in lowered.layers if stage.layer],
+        layers=[_layer(stage, stage.layer, plain, proven.sizes.get(stage.name)) for stage in lowered.layers if stage.layer],
         sources=_sources(image.build.sources),
         programs=list(image.programs),
         libraries=list(image.libraries),
+        environment_bytes=proven.sizes.get(ENVIRONMENT),
     )
     return manifest.model_dump_json(indent=2) + "\n"
 
@@ -173,7 +182,7 @@ def read_container_manifest(text: str) -> ContainerManifest | None:
         return None
 
 
-def _layer(stage: Stage, layer: Layer, plain: str | None) -> LayerEntry:
+def _layer(stage: Stage, layer: Layer, plain: str | None, size: int | None) -> LayerEntry:
     return LayerEntry(
         name=layer.name,
         key=stage.key,
@@ -183,6 +192,7 @@ def _layer(stage: Stage, layer: Layer, plain: str | None) -> LayerEntry:
         needs=[need.name for need in layer.needs],
         pins=layer.pins.model_dump(mode="json") if layer.pins else {},
         sources=_sources(layer.build.sources),
+        size_bytes=size,
     )
 
 

@@ -21,7 +21,7 @@ from vep_dagger.builders.checks import judge
 from vep_dagger.builders.dagger.bases import Base, Bases
 from vep_dagger.builders.dagger.deliver import Delivery
 from vep_dagger.builders.dagger.failure import query_failed
-from vep_dagger.builders.dagger.secrets import secrets_of
+from vep_dagger.builders.dagger.secrets import Secrets, secrets_of
 from vep_dagger.builders.dagger.work import Work
 from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, images_of, lower
 from vep_dagger.builders.manifest import container_manifest
@@ -83,10 +83,11 @@ class DaggerBuilder:
         secrets = await secrets_of(lowered, self._settings, session)
         work = Work(lowered, bases, self._settings, session, secrets, log, say, on_layer)
         container, left = await work.carry_out()
-        proven = judge(image, await self._files(left), log)
+        proven = judge(image, await self._files(left), log, secrets.redact)
         text = container_manifest(lowered, plain, proven, self.name)
-        container, env = await self._seal(container, text, lowered, log)
-        layers = tuple(work.states.values())
+        container, env = await self._seal(container, text, lowered, log, secrets)
+        sizes = proven.sizes
+        layers = tuple(replace(layer, size_bytes=sizes.get(layer.name)) for layer in work.states.values())
         built = BuiltImage(
             key=image.key,
             builder=self.name,
@@ -124,7 +125,7 @@ class DaggerBuilder:
             return await anyio.to_thread.run_sync(_texts, Path(results))
 
     async def _seal(
-        self, container: Container, text: str, lowered: Lowered, log: Path
+        self, container: Container, text: str, lowered: Lowered, log: Path, secrets: Secrets
     ) -> tuple[Container, dict[str, str]]:
         """The finished image, and its variables."""
         import dagger
@@ -134,7 +135,7 @@ class DaggerBuilder:
             done = await session.ask(container.with_new_file(MANIFEST, text).sync)
             return done, await session.variables(done)
         except dagger.QueryError as error:
-            raise query_failed(lowered, lowered.stage(IMAGE), error, log) from error
+            raise query_failed(lowered, lowered.stage(IMAGE), error, log, secrets.redact) from error
 
 
 def _texts(directory: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +45,11 @@ def no_space(where: str, lines: Sequence[str] = ()) -> MachineError:
     )  # fmt: skip
 
 
-def query_failed(lowered: Lowered, stage: Stage, error: QueryError, log: Path) -> VepError:
-    """A query that failed, and was no command of the recipe's."""
-    text = said_by(error)
+def query_failed(
+    lowered: Lowered, stage: Stage, error: QueryError, log: Path, redact: Callable[[str], str]
+) -> VepError:
+    """A query that failed, and was no command of the recipe's. ``redact`` takes secrets out of what the engine said."""
+    text = redact(said_by(error))
     if _FULL.search(text):
         return no_space(str(log), text.splitlines())
     if found := _UNRESOLVED.search(text):

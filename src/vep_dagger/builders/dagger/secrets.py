@@ -7,11 +7,11 @@ token builds nothing anew.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vep_dagger.builders.lowering import CERTIFICATES, SURROUNDINGS, Exec, Lowered
+from vep_dagger.builders.redaction import hidden_values, redacted
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.dagger import DaggerSession
@@ -20,9 +20,6 @@ from vep_dagger.errors import MachineError
 if TYPE_CHECKING:
     from dagger import Container, Secret
 
-_CREDENTIALS = re.compile(r"://([^/@\s'\"]+)@")
-_SHORTEST = 4
-"""Shorter values are no secrets worth their name, and would tear holes into every output."""
 _SCRUBBED = "***"
 """What Dagger prints for a secret (engine/engineutil/secret_scrub.go)."""
 
@@ -38,8 +35,7 @@ class Secrets:
 
     def redact(self, line: str) -> str:
         """The line with the secrets' names for their values."""
-        for value, name in self.hidden.items():
-            line = line.replace(value, f"<{name}>")
+        line = redacted(line, self.hidden)
         if len(self.named) == 1:
             # Dagger has hidden it already, and does not say which one it was.
             line = line.replace(_SCRUBBED, f"<{next(iter(self.named))}>")
@@ -73,11 +69,8 @@ async def secrets_of(lowered: Lowered, settings: BuildSettings, session: DaggerS
     mounted = {SURROUNDINGS: client.set_secret("vep-surroundings", text)}
     if bundle := certificates(settings.environ):
         mounted[CERTIFICATES] = client.secret(f"file://{bundle.absolute()}", cache_key="vep-certificates")
-    hidden = {line: name for name in names for line in settings.environ[name].splitlines()}
-    hidden |= dict.fromkeys(_CREDENTIALS.findall(text), "credentials")
-    longest_first = sorted((value for value in hidden if len(value) >= _SHORTEST), key=len, reverse=True)
     return Secrets(
         {name: client.set_secret(f"vep-{name}", settings.environ[name]) for name in names},
         mounted,
-        {value: hidden[value] for value in longest_first},
+        hidden_values(names, settings.environ, text),
     )

@@ -218,7 +218,7 @@ class Work:
         except dagger.ExecError as error:
             raise await self._command_failed(stage, running, commands, error) from error
         except dagger.QueryError as error:
-            raise query_failed(self._lowered, stage, error, self._log) from error
+            raise query_failed(self._lowered, stage, error, self._log, self._secrets.redact) from error
 
     async def _command_failed(
         self, stage: Stage, running: _Running, commands: Mapping[str, Operation], error: ExecError
@@ -234,12 +234,12 @@ class Work:
             for line in lines:
                 self._write(f"[{stage.name}] {line}")
         if not lines:
-            lines = [said_by(error)]
+            lines = [self._secrets.redact(said_by(error))]
         if is_full(lines):
             return no_space(str(self._log), lines)
         operation = commands.get(error.command[-1]) if error.command else None
         if operation is None:
-            return query_failed(self._lowered, stage, error, self._log)
+            return query_failed(self._lowered, stage, error, self._log, self._secrets.redact)
         return step_failed(self._lowered.image, stage, operation, error.exit_code, lines[-100:], self._log, SHELL_HINT)
 
     async def _tick(self, scope: anyio.CancelScope) -> None:

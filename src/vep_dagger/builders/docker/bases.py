@@ -62,6 +62,20 @@ async def resolve(
     return await _by_tag(asked, found, docker, say)
 
 
+async def held_digest(source: ImageSource, docker: Docker, settings: BuildSettings) -> str | None:
+    """The digest of a base, where neither a registry nor a pull is needed to tell it."""
+    ref = settings.plain_base if isinstance(source, PlainBase) else source.ref
+    if ref.startswith(ARCHIVE):
+        path = settings.directory / ref.removeprefix(ARCHIVE)
+        return await anyio.to_thread.run_sync(manifest_digest, path) if path.is_file() else None
+    name, _, own = ref.partition("@")
+    if digest := source.digest or own:
+        return _sha256(digest)
+    asked = rewrite_image(name, settings.mirrors)
+    found = await inspect(docker, asked)
+    return None if found is None else (await _by_tag(asked, found, docker, lambda _: None)).digest
+
+
 def archive_name(digest: str) -> str:
     """What an image without a registry is called in the daemon."""
     return f"vep/base:{digest.removeprefix('sha256:')[:24]}"

@@ -21,7 +21,7 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, LayerState, OnLayer, Say, ignore_layer
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands, judge
-from vep_dagger.builders.docker.bases import inspect, resolve
+from vep_dagger.builders.docker.bases import held_digest, inspect, resolve
 from vep_dagger.builders.docker.build_context import FILE_NAME, lay_out
 from vep_dagger.builders.docker.buildkit_log import StageProgress
 from vep_dagger.builders.docker.containerfile import (
@@ -76,7 +76,9 @@ class DockerBuilder:
                 )
 
     async def ready(self, image: Image) -> None:
-        """Raise MachineError if there is no daemon, if it is of another platform, or if its disk is full."""
+        """Raise MachineError if there is no daemon, if it is of another platform, or if its disk is full and the image
+        is not there already.
+        """
         docker = self._engine()
         platform = await platform_of(docker)
         if platform != image.platform:
@@ -85,7 +87,7 @@ class DockerBuilder:
                 hint=f"name a daemon of {image.platform} in DOCKER_HOST, or a context in DOCKER_CONTEXT",
             )
         free = await space_of(docker)
-        if free is not None and free < self._min_free_bytes:
+        if free is not None and free < self._min_free_bytes and not await self._is_there(image, docker):
             raise no_space(f"{free / 1e9:.1f} GB free")
 
     async def build(self, image: Image, log: Path, say: Say, on_layer: OnLayer = ignore_layer) -> BuiltImage:
@@ -116,7 +118,10 @@ class DockerBuilder:
             for layer in states.values():
                 on_layer(layer)
         manifest, config = found
-        layers = tuple(states.values())
+        sizes = manifest.sizes
+        layers = tuple(replace(layer, size_bytes=sizes.get(layer.name)) for layer in states.values())
+        for note in manifest.notes:
+            say(f"{image.tag}: {note}")
         built = BuiltImage(
             key=image.key,
             builder=self.name,
@@ -132,6 +137,14 @@ class DockerBuilder:
         )
         built = await self._delivery.carry_out(docker, image, lowered.key, built, log, say)
         return replace(built, seconds=time.monotonic() - begin)
+
+    async def _is_there(self, image: Image, docker: Docker) -> bool:
+        """Whether a build would find the image, as far as the daemon alone can tell: nothing is pulled."""
+        plain = ""
+        for source in images_of(lower(image, "")):
+            if isinstance(source, PlainBase):
+                plain = await held_digest(source, docker, self._settings) or ""
+        return await _found(docker, lower(image, plain)) is not None
 
     def _engine(self) -> Docker:
         if self._docker is None:
@@ -220,7 +233,7 @@ class _Work:
                     self._say(refused.what)
                 raise error
             files = _texts(Path(results))
-        proven = judge(image, files, self._log)
+        proven = judge(image, files, self._log, run.secrets.redact)
         text = container_manifest(self._lowered, self._plain, proven, DockerBuilder.name)
         (self._context / MANIFEST_PLACE).write_text(text, encoding="utf-8")
         run.on_stage = lambda _: None

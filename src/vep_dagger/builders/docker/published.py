@@ -57,8 +57,10 @@ class RegistryBuilder:
         text = await text_of(docker, str(config["Id"]), MANIFEST)
         manifest = read_container_manifest(text) if text else None
         keys = [(layer.name, layer.key) for layer in manifest.layers] if manifest else []
+        sizes = manifest.sizes if manifest else {}
         layers = tuple(
-            BuiltLayer(name, key, "taken", 0.0) for name, key in [*keys, ("image", labels.get(KEY_LABEL, ""))]
+            BuiltLayer(name, key, "taken", 0.0, sizes.get(name))
+            for name, key in [*keys, ("image", labels.get(KEY_LABEL, ""))]
         )
         for layer in layers:
             on_layer(layer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ import anyio
 
 from vep_dagger.builders.docker.buildkit_log import BuildLog, StageProgress, last_output
 from vep_dagger.builders.docker.containerfile import CERTIFICATES_ID, SURROUNDINGS_ID
+from vep_dagger.builders.redaction import hidden_values, redacted
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.docker import Docker
@@ -23,9 +23,6 @@ from vep_dagger.processes.run import run_logged
 LOOK_S = 1.0
 SAY_S = 10.0
 """Between two words about a step that takes long."""
-_CREDENTIALS = re.compile(r"://([^/@\s'\"]+)@")
-_SHORTEST = 4
-"""Shorter values are no secrets worth their name, and would tear holes into every output."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,7 @@ class Secrets:
 
     def redact(self, line: str) -> str:
         """The line with the secrets' names for their values."""
-        for value, name in self.hidden.items():
-            line = line.replace(value, f"<{name}>")
-        return line
+        return redacted(line, self.hidden)
 
 
 @contextmanager
@@ -64,10 +59,7 @@ def secret_files(names: tuple[str, ...], settings: BuildSettings) -> Iterator[Se
             files[name].write_text(text, encoding="utf-8")
         if bundle := certificates(settings.environ):
             files[CERTIFICATES_ID] = bundle.absolute()
-        hidden = {line: name for name in names for line in settings.environ[name].splitlines()}
-        hidden |= dict.fromkeys(_CREDENTIALS.findall(surroundings), "credentials")
-        longest_first = sorted((value for value in hidden if len(value) >= _SHORTEST), key=len, reverse=True)
-        yield Secrets(directory, files, {value: hidden[value] for value in longest_first})
+        yield Secrets(directory, files, hidden_values(names, settings.environ, surroundings))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
