@@ -77,6 +77,12 @@ class Options:
         """The launcher's name."""
         return self.launcher or OF_BUILDER.get(self.builder, "process")
 
+    @property
+    def repeated(self) -> list[str]:
+        """The words of a command line that repeats a cell of the run, besides matrix, builder and launcher."""
+        given = {"--network": self.network, "--from": self.published, "--compat": self.compat}
+        return [word for flag, value in given.items() if value for word in (flag, str(value))]
+
     def settings(self, mirrors: Mapping[str, str]) -> BuildSettings:
         """What builders need to know of it."""
         return BuildSettings(
@@ -174,6 +180,7 @@ def open_run(plan: Plan, options: Options) -> RunDirectory:
             matrix=str(options.matrix),
             builder=options.builder,
             launcher=options.place,
+            options=options.repeated,
             machine=describe_machine(),
         )
         return RunDirectory.create(path, head, plan.document())
@@ -235,6 +242,7 @@ def report_of(path: RunDirectory, asked: Collection[str] | None = None) -> Outco
         directory=path.path.resolve().name,
         builder=head.builder,
         launcher=head.launcher,
+        options=tuple(head.options),
         records={job: record_place(job).as_posix() for job in records},
     )
     summary = summarise(plan, records, facts)

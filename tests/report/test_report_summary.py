@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,10 @@ def test_a_gated_figure_that_was_not_measured_breaks_the_gate(run: Run) -> None:
 def test_the_command_repeats_the_cell_and_survives_a_shell(run: Run) -> None:
     assert cell(run.summary(), PPLX_10).command == (
         "vep bench examples/ep/matrix.toml -k vllm0.10.1.1-pplx --builder venv --launcher process"
+    )
+    run.facts = replace(run.facts, builder="docker", launcher="docker", options=("--network", "host"))
+    assert cell(run.summary(), PPLX_10).command == (
+        "vep bench examples/ep/matrix.toml -k vllm0.10.1.1-pplx --builder docker --launcher docker --network host"
     )
     run.cell(PPLX_10, slug="a b;rm -rf")
     assert "-k 'a b;rm -rf'" in (run.summary().cells[0].command or "")

@@ -20,6 +20,9 @@ class RunFile(Part):
     matrix: str = Field(description="The matrix file as the user named it.")
     builder: str
     launcher: str
+    options: list[str] = Field(
+        default_factory=list, description="What else stands on the command line of whoever repeats it: --network host."
+    )
     machine: dict[str, str] = Field(description="What the figures were taken on, in words.")
 
 

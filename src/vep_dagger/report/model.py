@@ -37,6 +37,8 @@ class RunFacts:
     """The run directory's name."""
     builder: str
     launcher: str
+    options: tuple[str, ...] = ()
+    """What else a command that repeats a cell needs."""
     records: Mapping[str, str] = field(default_factory=dict)
     """Job id and its record's path, relative to the run directory; a job without one gets no link to its record."""
 

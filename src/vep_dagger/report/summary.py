@@ -168,6 +168,7 @@ def _command(doc: CellDoc, plan: PlanDoc, facts: RunFacts) -> str:
         facts.builder,
         "--launcher",
         facts.launcher,
+        *facts.options,
     ]
     return shlex.join(words)
 
