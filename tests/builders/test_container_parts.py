@@ -8,13 +8,14 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from tests.dsl.dsl_sample import COMMIT, DIGEST, sample_image
-from vep_dagger.builders.checks import CHECKS, PACKAGES, Proven, check_commands, judge, output_file
+from vep_dagger.builders.checks import CHECKS, PACKAGES, SIZES, Proven, check_commands, judge, output_file
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import base_missing, step_failed
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
@@ -23,7 +24,7 @@ from vep_dagger.builders.manifest import container_manifest, read_container_mani
 from vep_dagger.builders.names import labels, publish_tags
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.builders.tools import tools_directory
-from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image
+from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer
 from vep_dagger.dsl.step import Install, Run
 from vep_dagger.errors import BuildError, MachineError, UsageError
 
@@ -205,6 +206,11 @@ class TestInstall:
         assert container.packages == {"app-1.0", "lib-2.0"}
         assert container.record == [{"requirements": ["app"], "notes": []}]
 
+    def test_programs_start_from_bytecode_that_is_there(self, container: Container, make_wheel: MakeWheel) -> None:
+        make_wheel("app")
+        assert container.install(Install("/venv", (Alternative(("app",)),))).returncode == 0
+        assert list(container.prefix.glob("lib/python*/site-packages/app/__pycache__/*.pyc"))
+
     def test_the_first_way_that_resolves_is_taken_and_noted(self, container: Container, make_wheel: MakeWheel) -> None:
         make_wheel("app", "1.0", needs=("lib==9",))
         make_wheel("lib", "1.0")
@@ -325,13 +331,41 @@ class TestChecks:
         assert proven.notes == ("a note",)
         assert proven.alternatives == ("My.App",)
 
+    @pytest.mark.parametrize("has_du", [True, False])
+    def test_sizes_are_told_in_bytes_and_where_nothing_can_tell_them_nothing_fails(
+        self, tmp_path: Path, has_du: bool
+    ) -> None:
+        prefix = tmp_path / "a prefix"
+        prefix.mkdir()
+        (prefix / "file").write_bytes(bytes(5000))
+        image = replace(image_of(Build()), layers=(Layer("kit", str(prefix), PLAIN, (), Build().run("true")),))
+        (exec_,) = check_commands(image)
+        text = exec_.text if has_du else exec_.text.replace("du -sb", "no-such-program -sb")
+        assert self.run(Exec(text), tmp_path).returncode == 0
+        sizes = judge(image, self.files(tmp_path), tmp_path / "log").sizes
+        if has_du:
+            assert 5000 <= sizes["kit"] < 5000 + 65536
+            lowered = lower(image, "p")
+            manifest = read_container_manifest(container_manifest(lowered, "p", Proven(sizes=sizes), "probe"))
+            assert manifest is not None
+            assert manifest.sizes == sizes
+        else:
+            assert sizes == {}
+
+    def test_what_a_check_printed_is_kept_without_secrets(self, tmp_path: Path) -> None:
+        image = image_of(Build().check("says", "env"))
+        proven = judge(
+            image, {output_file(0): "A=s3cret\n"}, tmp_path / "log", lambda text: text.replace("s3cret", "-")
+        )
+        assert proven.checks[0][1] == "A=-"
+
     def test_an_environment_in_which_nothing_was_installed_has_no_notes(
         self, container: Container, tmp_path: Path
     ) -> None:
         image = image_of(Build().python("3.12"))
         for exec_ in check_commands(image):
             assert self.run(Exec(exec_.text.replace("/venv", str(container.prefix))), tmp_path).returncode == 0
-        assert set(self.files(tmp_path)) == {PACKAGES}
+        assert set(self.files(tmp_path)) == {PACKAGES, SIZES}
         assert judge(image, self.files(tmp_path), tmp_path / "log").notes == ()
 
 
@@ -436,6 +470,20 @@ class TestFailures:
     def test_a_base_that_cannot_be_had_is_told_with_what_it_was_asked_for_as(self) -> None:
         message = base_missing("debian:12", "not found", where="layer 'devel'", tried="mirror/debian:12").render()
         assert "the base image debian:12 cannot be had (asked for as mirror/debian:12, as [mirrors] says)" in message
+
+    @pytest.mark.parametrize(
+        ("ref", "registry"),
+        [
+            ("debian:12", "docker.io"),
+            ("me/x", "docker.io"),
+            ("ghcr.io/me/x:1", "ghcr.io"),
+            ("localhost/x", "localhost"),
+        ],
+    )
+    def test_a_registry_that_lets_nobody_in_is_told_with_the_way_in(self, ref: str, registry: str) -> None:
+        refused = base_missing(ref, "pull access denied for x", where="layer 'devel'").hint or ""
+        assert refused.startswith(f"`docker login {registry}`")
+        assert "docker login" not in (base_missing(ref, "not found", where="layer 'devel'").hint or "")
 
 
 class TestNames:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer, render, source_place
 from vep_dagger.builders.docker.shell_text import lines_of
-from vep_dagger.builders.lowering import Exec, command, lower
+from vep_dagger.builders.lowering import Exec, command, images_of, lower
 from vep_dagger.cli import vep
 from vep_dagger.dsl import JOBS, Build, Image, Layer, git, http
 from vep_dagger.dsl import image as image_source

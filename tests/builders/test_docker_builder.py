@@ -273,7 +273,13 @@ def test_a_full_disk_is_the_machines_fault(bench: Bench) -> None:
         bench.build(bench.image(bench.layer("one", "echo 'x: No space left on device'; exit 1")))
     eager = DockerBuilder(bench.settings, bench.docker, min_free_bytes=1 << 62)
     with pytest.raises(MachineError, match="no space left"):
-        anyio.run(eager.ready, bench.image())
+        anyio.run(eager.ready, bench.image(bench.layer("new")))
+
+
+def test_an_image_that_is_there_needs_no_space(bench: Bench) -> None:
+    made = bench.image(bench.layer("one"))
+    bench.build(made)
+    anyio.run(DockerBuilder(bench.settings, bench.docker, min_free_bytes=1 << 62).ready, made)
 
 
 def test_an_image_of_another_platform_is_not_begun(bench: Bench) -> None:

@@ -56,7 +56,9 @@ class _Installation:
             self._note(taken["note"])
         # What runs in a container cannot keep bytecode for the next one: without this, each start would compile again
         # all that it imports, which is half a minute for a large server.
-        code = subprocess.run(self._command(taken, "--compile-bytecode"), env=self._environment(taken), check=False).returncode
+        code = subprocess.run(
+            self._command(taken, "--compile-bytecode"), env=self._environment(taken), check=False
+        ).returncode
         if code == 0:
             self._record(taken)
         return code if code >= 0 else 128 - code

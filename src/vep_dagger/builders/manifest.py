@@ -165,7 +165,9 @@ def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, buil
         packages=dict(proven.packages or {}),
         builder=builder,
         base=_base(image.base, plain),
-        layers=[_layer(stage, stage.layer, plain, proven.sizes.get(stage.name)) for stage in lowered.layers if stage.layer],
+        layers=[
+            _layer(stage, stage.layer, plain, proven.sizes.get(stage.name)) for stage in lowered.layers if stage.layer
+        ],
         sources=_sources(image.build.sources),
         programs=list(image.programs),
         libraries=list(image.libraries),

@@ -25,6 +25,7 @@ from vep_dagger.builders.dagger.secrets import Secrets, secrets_of
 from vep_dagger.builders.dagger.work import Work
 from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, images_of, lower
 from vep_dagger.builders.manifest import container_manifest
+from vep_dagger.builders.redaction import redacted
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
@@ -83,7 +84,7 @@ class DaggerBuilder:
         secrets = await secrets_of(lowered, self._settings, session)
         work = Work(lowered, bases, self._settings, session, secrets, log, say, on_layer)
         container, left = await work.carry_out()
-        proven = judge(image, await self._files(left), log, secrets.redact)
+        proven = judge(image, await self._files(left), log, lambda text: redacted(text, secrets.hidden))
         text = container_manifest(lowered, plain, proven, self.name)
         container, env = await self._seal(container, text, lowered, log, secrets)
         sizes = proven.sizes
