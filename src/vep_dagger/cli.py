@@ -197,12 +197,13 @@ def cache(context: click.Context) -> None:
 @cache.command("list")
 @JSON
 def cache_list(as_json: bool) -> None:
-    """Show the environments, the last used first."""
-    from vep_dagger.builders.cache import cache_root, entries
+    """Show the environments, the last used first, and other sizes."""
+    from vep_dagger.builders.cache import cache_root, entries, shelf_sizes
     from vep_dagger.console.cache_table import print_entries
     from vep_dagger.console.choose import console
 
-    print_entries(entries(cache_root()), cache_root(), console(sys.stdout), as_json=as_json)
+    root = cache_root()
+    print_entries(entries(root), root, console(sys.stdout), as_json=as_json, shelves=shelf_sizes(root))
 
 
 @cache.command("prune")
@@ -210,7 +211,11 @@ def cache_list(as_json: bool) -> None:
 @click.option("--days", "keep_days", type=click.FloatRange(min=0), help="Those not used for so many days.")
 @click.option("--all", "everything", is_flag=True, help="All that no running vep uses.")
 def cache_prune(keys: tuple[str, ...], keep_days: float | None, everything: bool) -> None:
-    """Delete those whose keys begin with KEYS, the long unused, or all."""
+    """Delete those whose keys begin with KEYS, the long unused, or all.
+
+    The long unused, and all, are also fetched sources and the tools of containers that no build has asked for within
+    the last hour.
+    """
     from vep_dagger.builders.cache import cache_root, prune
 
     if not (keys or everything or keep_days is not None):

@@ -8,8 +8,9 @@ import pytest
 
 from tests.builders.builder_labs import VenvLab
 from vep_dagger.builders.base import BuiltImage
-from vep_dagger.builders.cache import Places, cache_root, entries, prune, size_of
+from vep_dagger.builders.cache import Places, cache_root, entries, prune, shelf_sizes, size_of
 from vep_dagger.builders.locks import Lock
+from vep_dagger.builders.shelves import lock_of, used
 from vep_dagger.dsl import PLAIN, Build, Image
 
 
@@ -102,6 +103,51 @@ def test_pruning_takes_away_what_dead_processes_left_and_spares_the_living(venv:
     assert [path.name for path in places.building.iterdir()] == [f"{living}-1"]
     assert list(places.trash.iterdir()) == []
     builder.release()
+
+
+def shelved(cache: Path, name: str, age: timedelta) -> Path:
+    """Something on a shelf, last asked for so long ago."""
+    place = cache / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if "http" in name:
+        place.write_bytes(b"x" * 8192)
+    else:
+        place.mkdir()
+        (place / "file").write_bytes(b"x" * 8192)
+    shelf = cache / Path(name).parts[0]
+    lock = lock_of(shelf, str(place.relative_to(shelf)))
+    used(lock)
+    then = (datetime.now(UTC) - age).timestamp()
+    os.utime(lock.path, (then, then))
+    return place
+
+
+SHELVED = ("sources/git/c0", "sources/http/a1", "sources/tree/b2", "tools/d3")
+
+
+def test_sources_and_tools_that_no_build_uses_are_pruned_with_all_and_by_age(tmp_path: Path) -> None:
+    old = [shelved(tmp_path, f"{name}-old", timedelta(days=3)) for name in SHELVED]
+    new = [shelved(tmp_path, f"{name}-new", timedelta(hours=2)) for name in SHELVED]
+    now = [shelved(tmp_path, f"{name}-now", timedelta(0)) for name in SHELVED]
+    assert shelf_sizes(tmp_path).keys() == {"sources", "tools"}
+    assert shelf_sizes(tmp_path)["sources"] == 9 * 8192
+    assert prune(tmp_path, keys=["c0", "a1"]) == 0
+    assert prune(tmp_path, keep_days=2) == 4 * 8192
+    assert [path.exists() for path in [*old, *new, *now]] == [False] * 4 + [True] * 8
+    assert prune(tmp_path, everything=True) == 4 * 8192
+    assert [path.exists() for path in [*new, *now]] == [False] * 4 + [True] * 4
+    assert list(Places(tmp_path).trash.iterdir()) == []
+
+
+def test_what_is_just_being_fetched_is_not_pruned(tmp_path: Path) -> None:
+    place = shelved(tmp_path, "sources/tree/b2", timedelta(days=3))
+    fetcher = lock_of(tmp_path / "sources", "tree/b2")
+    assert fetcher.try_acquire("exclusive")
+    then = (datetime.now(UTC) - timedelta(days=3)).timestamp()
+    os.utime(fetcher.path, (then, then))
+    assert prune(tmp_path, everything=True) == 0
+    fetcher.release()
+    assert place.exists()
 
 
 def test_an_entry_is_out_of_its_place_before_its_files_go(venv: VenvLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@
     <cache>/mounts/<name>/          cache mounts of recipes
     <cache>/compiled/<name>/        what servers of an image compiled at run time, for one kind of GPU; its lock is
                                     <cache>/venv/locks/<name>.lock
+    <cache>/{sources,tools}/        what builds have fetched and need in containers; see :mod:`.shelves`
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from vep_dagger.builders.locks import Lock
 from vep_dagger.builders.manifest import read_manifest
+from vep_dagger.builders.shelves import IN_USE, SHELVES, items
 from vep_dagger.errors import MachineError
 
 VARIABLE = "VEP_CACHE_DIR"
@@ -182,6 +184,11 @@ def entries(cache: Path) -> list[CacheEntry]:
     return sorted(found, key=lambda entry: (entry.last_used, entry.key), reverse=True)
 
 
+def shelf_sizes(cache: Path) -> dict[str, int]:
+    """The bytes on the disk of fetched sources and of the tools of containers, where there are any."""
+    return {name: size_of(cache / name).total for name in SHELVES if any(items(cache / name))}
+
+
 def prune(
     cache: Path,
     *,
@@ -191,29 +198,38 @@ def prune(
     now: datetime | None = None,
 ) -> int:
     """Delete environments: those not used for ``keep_days``, all of them, or those whose keys begin with one of
-    ``keys``; and by age, or with all, what servers have compiled.
+    ``keys``; and by age, or with all, what servers have compiled, fetched sources, and the tools of containers.
 
-    What a running process uses stays. Gives the bytes that the disk has got back: files that uv's cache or another
+    What a running process uses stays; of sources and tools, that is what a build has asked for within
+    :data:`.shelves.IN_USE`. Gives the bytes that the disk has got back: files that uv's cache or another
     environment has too are not among them.
     """
     places = Places(cache)
-    if not places.environments.is_dir():
+    if not places.root.is_dir():
         return 0
     places.prepare()
-    before = (now or datetime.now(UTC)) - timedelta(days=keep_days) if keep_days is not None else None
+    now = now or datetime.now(UTC)
+    before = now - timedelta(days=keep_days) if keep_days is not None else None
     doomed = []
     locks = []
     try:
         environments = [path for path in _directories(places.environments) if len(path.name) == _KEY_LENGTH]
+        unused: list[tuple[Path, Lock]] = []
         for path in [*environments, *_directories(places.compiled)]:
             chosen = any(path.name.startswith(key) for key in keys if key)
-            old = before is not None and _last_used(path) < before
-            lock = places.lock(path.name)
-            if (everything or chosen or old) and lock.try_acquire("exclusive"):
+            if everything or chosen or (before is not None and _last_used(path) < before):
+                unused.append((path, places.lock(path.name)))
+        shelved = [item for name in SHELVES for item in items(cache / name) if item.last_used <= now - IN_USE]
+        unused += [
+            (item.path, item.lock) for item in shelved if everything or (before is not None and item.last_used < before)
+        ]
+        for path, lock in unused:
+            if lock.try_acquire("exclusive"):
                 locks.append(lock)
-                away = places.trash / f"{path.name}-{uuid.uuid4().hex}"
+                away = places.trash / f"{path.name}-{uuid.uuid4().hex}" / path.name
+                away.parent.mkdir()
                 path.rename(away)
-                doomed.append(away)
+                doomed.append(away.parent)
         size = size_of(*doomed)
         for away in doomed:
             shutil.rmtree(away)

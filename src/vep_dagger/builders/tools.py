@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from vep_dagger.builders.cache import cache_root
+from vep_dagger.builders.shelves import lock_of, used
 from vep_dagger.errors import MachineError
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -49,6 +50,7 @@ def _place(directory: Path) -> Path:
         "vep_dagger/__init__.py": "",
     }
     place = directory / _digest(program, texts)
+    used(lock_of(directory, place.name))
     if place.is_dir():
         return place
     aside = directory / f".{place.name}-{uuid.uuid4().hex}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +14,20 @@ from vep_dagger.builders.cache import CacheEntry
 from vep_dagger.dsl import short
 
 GIB = 2**30
+_SHELVES = {"sources": "fetched sources", "tools": "tools for containers"}
 
 
-def print_entries(entries: Sequence[CacheEntry], root: Path, console: Console, *, as_json: bool) -> None:
-    """Print the environments; sizes in GiB, of which ``shared`` is in files that have names elsewhere too."""
+def print_entries(
+    entries: Sequence[CacheEntry],
+    root: Path,
+    console: Console,
+    *,
+    as_json: bool,
+    shelves: Mapping[str, int] | None = None,
+) -> None:
+    """Print the environments; sizes in GiB, of which ``shared`` is in files that have names elsewhere too. For people,
+    a line for each of ``shelves`` follows: what else the cache holds, in bytes by the name of its directory.
+    """
     if as_json:
         console.print(json.dumps([_data(entry) for entry in entries], indent=1), soft_wrap=True, markup=False)
         return
@@ -31,6 +41,8 @@ def print_entries(entries: Sequence[CacheEntry], root: Path, console: Console, *
     if entries:
         console.print(table)
     console.print(Text(f"{len(entries)} environment{'' if len(entries) == 1 else 's'} in {root}"), soft_wrap=True)
+    for name, held in (shelves or {}).items():
+        console.print(Text(f"{held / GIB:.2f} GiB of {_SHELVES.get(name, name)} in {root / name}"), soft_wrap=True)
 
 
 def _data(entry: CacheEntry) -> dict[str, object]:

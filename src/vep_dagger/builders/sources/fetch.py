@@ -6,7 +6,7 @@
     <cache>/sources/http/<sha256>       a file
     <cache>/sources/tree/<sha256>       an archive, unpacked
     <cache>/sources/building/           being fetched, or left by a dead process
-    <cache>/sources/locks/<name>.lock   held by who fetches
+    <cache>/sources/locks/<name>.lock   held by who fetches; its time is that of the last use
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.cache import cache_root
-from vep_dagger.builders.locks import Lock
 from vep_dagger.builders.mirrors import shown
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.shelves import lock_of, used
 from vep_dagger.dsl import GitSource, HttpSource
 from vep_dagger.errors import BuildError, MachineError
 
@@ -81,10 +81,11 @@ class _Cache:
     async def get(self, name: str, shown_url: str, make: Callable[[Path], Awaitable[None]]) -> Path:
         """What has this name, made by ``make`` if it is not there: once, whoever else asks at the same time."""
         place = self.root / name
+        flat = name.replace("/", "-")
+        lock = lock_of(self.root, name)
+        used(lock)
         if place.exists():
             return place
-        flat = name.replace("/", "-")
-        lock = Lock(self.root / "locks" / f"{flat}.lock")
         building = self.root / "building"
         try:
             with anyio.fail_after(PATIENCE_S):
