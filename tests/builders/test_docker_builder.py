@@ -184,6 +184,10 @@ def test_an_image_goes_to_a_registry_and_into_an_archive_and_comes_back(
     taken = anyio.run(taker.build, made, bench.log, bench.said.append)
     assert (taken.location, taken.digest, taken.published) == (built.location, built.digest, built.published)
     assert {layer.state for layer in taken.layers} == {"taken"}
+    # The published image itself says how large its layers are.
+    sizes = {layer.name: layer.size_bytes for layer in built.layers if layer.name == "one"}
+    assert sizes["one"] is not None
+    assert {layer.name: layer.size_bytes for layer in taken.layers if layer.name == "one"} == sizes
     other = replace(made, build=Build().run("true"))
     with pytest.raises(BuildError, match="was made of something else"):
         anyio.run(taker.build, other, bench.log, bench.said.append)

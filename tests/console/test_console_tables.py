@@ -103,6 +103,16 @@ def test_environments_are_listed_with_sizes_and_use() -> None:
     assert count[:2] == ["2", "environments"]
 
 
+def test_what_else_the_cache_holds_has_a_line_each() -> None:
+    out = io.StringIO()
+    shelves = {"sources": 3 << 29, "tools": 1 << 28}
+    print_entries([], Path("/cache"), console(out), as_json=False, shelves=shelves)
+    assert out.getvalue().splitlines()[1:] == [
+        "1.50 GiB of fetched sources in /cache/sources",
+        "0.25 GiB of tools for containers in /cache/tools",
+    ]
+
+
 def test_an_empty_cache_is_told_with_its_place() -> None:
     assert cache() == f"0 environments in /cache/{'long/' * 19}long\n"
 
