@@ -26,6 +26,10 @@ _LIST_PACKAGES = (
 )
 
 
+_EACH_FILE = ("-type", "f", "-printf", "%s\\n")
+_SUM = 'BEGIN { place = ARGV[1]; ARGC = 1 } { bytes += $1 } END { if (NR) printf "%.0f\\t%s\\n", bytes, place }'
+
+
 @dataclass(frozen=True, slots=True)
 class Proven:
     """What the commands in a finished image have shown."""
@@ -65,8 +69,11 @@ def check_commands(image: Image) -> tuple[Exec, ...]:
         done.append(Exec(f"mkdir -p {CHECKS}; {ask} > {CHECKS}/{PACKAGES}"))
         done.append(Exec(f"mkdir -p {CHECKS}; if [ -e {record} ]; then cat {record} > {kept}; fi"))
     if places := _places(image):
-        # Proves nothing, and so fails nothing: an image may be without `du`, or with one that cannot count bytes.
-        ask = "; ".join(command(["du", "-sb", place]) for place in places)
+        # Proves nothing, and so fails nothing: an image may be without these programs. Files alone, since what a
+        # directory takes is the file system's affair, and a manifest is the same on every machine.
+        ask = "; ".join(
+            f"{command(('find', place, *_EACH_FILE))} | {command(['awk', _SUM, place])}" for place in places
+        )
         done.append(Exec(f"mkdir -p {CHECKS}; {{ {ask}; }} > {CHECKS}/{SIZES} 2>/dev/null || :"))
     return tuple(done)
 
