@@ -156,7 +156,7 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 
     plan = load_plan(matrix, overlay=compat)
     image = one_image(plan, cell)
-    settings = Options(matrix, "build", compat=compat).settings(plan.matrix.file.mirrors)
+    settings = Options(matrix, "build", compat=compat).settings(plan)
     file, _, notes = containerfile_of(image, settings)
     if context is not None:
         write_context(image, settings, context, lambda line: click.echo(line, err=True))

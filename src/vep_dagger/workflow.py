@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vep_dagger import __version__
 from vep_dagger.builders.base import Builder
+from vep_dagger.builders.names import publish_tags
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import PLAIN_BASE, PLAIN_BASE_VARIABLE, BuildSettings
 from vep_dagger.compat import Compat
@@ -83,11 +84,12 @@ class Options:
         given = {"--network": self.network, "--from": self.published, "--compat": self.compat}
         return [word for flag, value in given.items() if value for word in (flag, str(value))]
 
-    def settings(self, mirrors: Mapping[str, str]) -> BuildSettings:
-        """What builders need to know of it."""
+    def settings(self, full: Plan) -> BuildSettings:
+        """What builders need to know of it. ``full`` is the plan of all cells."""
         return BuildSettings(
             plain_base=os.environ.get(PLAIN_BASE_VARIABLE) or PLAIN_BASE,
-            mirrors=mirrors,
+            mirrors=full.matrix.file.mirrors,
+            tags=publish_tags(full.images),
             directory=self.matrix.parent,
             network=self.network,
             keep=self.keep,
@@ -117,7 +119,7 @@ async def run(options: Options, emit: Emit) -> Outcome:
         raise UsageError("--retry-failed without --resume: a new run has nothing that failed", hint="add --resume")
     full = load_plan(options.matrix, overlay=options.compat)
     plan = full.choose(options.only)
-    settings = options.settings(full.matrix.file.mirrors)
+    settings = options.settings(full)
     if not options.resume:
         refuse_early(plan, options)
     directory = open_run(plan, options)
@@ -158,7 +160,7 @@ def refuse_early(plan: Plan, options: Options) -> None:
     if not plan.possible:
         reasons = "; ".join(sorted({cell.impossible for cell in plan.cells if cell.impossible}))
         raise VepError(f"no cell of the matrix can be run: {reasons}", where=str(options.matrix))
-    settings = options.settings(plan.matrix.file.mirrors)
+    settings = options.settings(plan)
     builder, launcher = find_builder(options.builder, settings), find_launcher(options.place, settings)
     if options.place != OF_BUILDER.get(options.builder, options.place):
         raise UsageError(

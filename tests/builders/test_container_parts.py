@@ -21,7 +21,7 @@ from vep_dagger.builders.failures import base_missing, step_failed
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
 from vep_dagger.builders.lowering import SHELL, Exec, command, lower, python_command
 from vep_dagger.builders.manifest import container_manifest, read_container_manifest
-from vep_dagger.builders.names import labels, publish_tags
+from vep_dagger.builders.names import labels, publish_tags, tag_of
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.builders.tools import tools_directory
 from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer
@@ -495,6 +495,12 @@ class TestNames:
             two.key: f"probe1-{two.key[:12]}",
             other.key: "other",
         }
+
+    def test_an_image_has_the_tag_that_its_matrix_gives_it_also_when_it_is_built_alone(self) -> None:
+        one, two = image_of(Build().run("a")), image_of(Build().run("b"))
+        tags = publish_tags([one, two])
+        assert tag_of(two, tags) == f"probe1-{two.key[:12]}"
+        assert tag_of(one, {}) == "probe1"
 
     def test_labels_hold_the_key_as_it_was_built_and_the_images_own(self) -> None:
         lowered = lower(image_of(Build()), "p")

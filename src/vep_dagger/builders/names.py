@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vep_dagger.builders.lowering import Lowered
 from vep_dagger.dsl import Image, short
@@ -18,6 +18,11 @@ RECIPE_LABEL = "dev.vep.recipe"
 def labels(lowered: Lowered) -> dict[str, str]:
     """The labels that say of an image, wherever it is found, what it was made of."""
     return {KEY_LABEL: lowered.key, IMAGE_LABEL: lowered.image.key, RECIPE_LABEL: lowered.image.recipe}
+
+
+def tag_of(image: Image, tags: Mapping[str, str]) -> str:
+    """The tag that an image is published and exported under."""
+    return tags.get(image.key, image.tag)
 
 
 def publish_tags(images: Iterable[Image]) -> dict[str, str]:

@@ -34,6 +34,9 @@ class BuildSettings:
     (``ghcr.io/me/vep-layers``)."""
     publish: str | None = None
     """The repository that images are pushed to, tagged with their tags."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The tag of each image of the matrix, by its key (:func:`.names.publish_tags`): for those that publish and export
+    a part of it. An image that is not among them has its own."""
     published: str | None = None
     """The builder ``registry``: the repository that images were published to."""
     export: Path | None = None

@@ -103,7 +103,7 @@ class DaggerBuilder:
         )
         for note in proven.notes:
             say(f"{image.tag}: {note}")
-        built = await self._delivery.carry_out(session, container, image, lowered.key, built, log, say)
+        built = await self._delivery.carry_out(session, container, image, built, log, say)
         return replace(built, seconds=time.monotonic() - begin)
 
     def _engine(self) -> DaggerSession:

@@ -12,7 +12,7 @@ import anyio.to_thread
 from vep_dagger.builders.archive import make_loadable, manifest_digest
 from vep_dagger.builders.base import BuiltImage, Say
 from vep_dagger.builders.dagger.failure import refused, said_by
-from vep_dagger.builders.docker.deliver import Delivery as Names
+from vep_dagger.builders.names import tag_of
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image
 from vep_dagger.engines.dagger import DaggerSession
@@ -27,14 +27,12 @@ class Delivery:
 
     def __init__(self, settings: BuildSettings) -> None:
         self._settings = settings
-        self._names = Names(settings)
 
     async def carry_out(
         self,
         session: DaggerSession,
         container: Container,
         image: Image,
-        key: str,
         built: BuiltImage,
         log: Path,
         say: Say,
@@ -43,9 +41,9 @@ class Delivery:
         where the archive cannot be written.
         """
         if self._settings.publish:
-            built = await self._publish(session, container, image, key, built, log, say)
+            built = await self._publish(session, container, image, built, log, say)
         if self._settings.export:
-            built = await self._export(session, container, image, key, built, say)
+            built = await self._export(session, container, image, built, say)
         return built
 
     async def _publish(
@@ -53,14 +51,13 @@ class Delivery:
         session: DaggerSession,
         container: Container,
         image: Image,
-        key: str,
         built: BuiltImage,
         log: Path,
         say: Say,
     ) -> BuiltImage:
         import dagger
 
-        ref = f"{self._settings.publish}:{self._names.tag_of(image, key)}"
+        ref = f"{self._settings.publish}:{tag_of(image, self._settings.tags)}"
         say(f"{image.tag}: pushing {ref}")
         try:
             published = await session.ask(lambda: container.publish(ref))
@@ -71,13 +68,13 @@ class Delivery:
         return replace(built, digest=digest, published=f"{ref}@{digest}")
 
     async def _export(
-        self, session: DaggerSession, container: Container, image: Image, key: str, built: BuiltImage, say: Say
+        self, session: DaggerSession, container: Container, image: Image, built: BuiltImage, say: Say
     ) -> BuiltImage:
         import dagger
 
         directory = self._settings.export
         assert directory is not None
-        tag = self._names.tag_of(image, key)
+        tag = tag_of(image, self._settings.tags)
         target = (directory / f"{tag}.tar").absolute()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

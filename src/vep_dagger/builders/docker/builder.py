@@ -135,7 +135,7 @@ class DockerBuilder:
             size_bytes=config.get("Size"),
             digest=str(config["Id"]),
         )
-        built = await self._delivery.carry_out(docker, image, lowered.key, built, log, say)
+        built = await self._delivery.carry_out(docker, image, built, log, say)
         return replace(built, seconds=time.monotonic() - begin)
 
     async def _is_there(self, image: Image, docker: Docker) -> bool:

@@ -13,51 +13,39 @@ from vep_dagger.builders.base import BuiltImage, Say
 from vep_dagger.builders.docker.bases import transfer
 from vep_dagger.builders.docker.look import digest_in
 from vep_dagger.builders.failures import last_lines, out_of_space
+from vep_dagger.builders.names import tag_of
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.dsl import Image, short
+from vep_dagger.dsl import Image
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError
 
 
 class Delivery:
-    """Publishes and exports what was asked for; remembers which image has which tag, so that none takes another's."""
+    """Publishes and exports what was asked for."""
 
     def __init__(self, settings: BuildSettings) -> None:
         self._settings = settings
-        self._tags: dict[str, str] = {}
 
-    async def carry_out(
-        self, docker: Docker, image: Image, key: str, built: BuiltImage, log: Path, say: Say
-    ) -> BuiltImage:
+    async def carry_out(self, docker: Docker, image: Image, built: BuiltImage, log: Path, say: Say) -> BuiltImage:
         """The image with what is known of it now. Raises BuildError where the registry refuses it."""
         if self._settings.publish:
-            built = await self._publish(docker, image, key, built, log, say)
+            built = await self._publish(docker, image, built, log, say)
         if self._settings.export:
-            built = await self._export(docker, image, key, built, log, say)
+            built = await self._export(docker, image, built, log, say)
         return built
 
-    def tag_of(self, image: Image, key: str) -> str:
-        """The image's tag; with its short key where another image of this run has the same."""
-        tag = image.tag if self._tags.setdefault(image.tag, key) == key else f"{image.tag}-{short(key)}"
-        self._tags[tag] = key
-        return tag
-
-    async def _publish(
-        self, docker: Docker, image: Image, key: str, built: BuiltImage, log: Path, say: Say
-    ) -> BuiltImage:
+    async def _publish(self, docker: Docker, image: Image, built: BuiltImage, log: Path, say: Say) -> BuiltImage:
         repository = self._settings.publish or ""
-        ref = f"{repository}:{self.tag_of(image, key)}"
+        ref = f"{repository}:{tag_of(image, self._settings.tags)}"
         say(f"{image.tag}: pushing {ref}")
         digest = await push(docker, built.location, ref, log)
         say(f"{image.tag}: published as {ref}@{digest}")
         return replace(built, digest=digest, published=f"{ref}@{digest}")
 
-    async def _export(
-        self, docker: Docker, image: Image, key: str, built: BuiltImage, log: Path, say: Say
-    ) -> BuiltImage:
+    async def _export(self, docker: Docker, image: Image, built: BuiltImage, log: Path, say: Say) -> BuiltImage:
         directory = self._settings.export
         assert directory is not None
-        tag = self.tag_of(image, key)
+        tag = tag_of(image, self._settings.tags)
         target = directory / f"{tag}.tar"
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".vep-export-", dir=directory) as aside:
