@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,19 +55,31 @@ def needs() -> Callable[[str, str], str]:
 
 
 @pytest.fixture(scope="session")
-def docker() -> Docker:
-    """Docker that can build, or the test is skipped, loudly."""
+def docker() -> Iterator[Docker]:
+    """Docker that can build, or the test is skipped, loudly. Images that tests have left are removed in the end."""
     import anyio
 
     from vep_dagger.engines.docker import find_docker
     from vep_dagger.errors import MachineError
 
     try:
-        return anyio.run(find_docker, dict(os.environ))
+        found = anyio.run(find_docker, dict(os.environ))
     except MachineError:
         pytest.skip(
             "needs Docker: apt-get install docker.io, and start dockerd (a container may need --iptables=false)"
         )
+    before = _images(found)
+    yield found
+    ours = ("vep/probe:", "vep/docker-probe:", "vep/kept:", "127.0.0.1:")
+    left = {image.rpartition(" ")[2] for image in _images(found) - before if image.startswith(ours)}
+    if left:
+        subprocess.run([found.program, "rmi", "--force", *sorted(left)], stdout=subprocess.DEVNULL, check=False)
+
+
+def _images(docker: Docker) -> set[str]:
+    """Name and id of each image that the daemon has."""
+    words = [docker.program, "images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]
+    return set(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines())
 
 
 @pytest.fixture(scope="session")
