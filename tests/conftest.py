@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
