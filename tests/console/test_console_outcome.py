@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,11 @@ def test_builds_alone_show_images(printed: Print, run: Run) -> None:
     assert "cached" in text
     assert "pick" not in text
     assert "/cache/[/odd]/" in text
+
+
+def test_an_image_is_named_by_the_beginning_of_its_digest(printed: Print, run: Run) -> None:
+    run.change("build:img-0.11.0", location="sha256:" + "0123456789ab" + "f" * 52)
+    assert "sha256:0123456789ab\n" in re.sub(" +\n", "\n", printed(run.summary(), "build"))
 
 
 def test_a_failed_build_says_once_which_step_and_what_it_printed_last(printed: Print, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,9 @@ from vep_dagger.jobs.run import Stage
 from vep_dagger.report.images import told
 from vep_dagger.report.model import CellSummary, ImageSummary, Summary
 from vep_dagger.report.pick import decide
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+"""A table has the beginning, which engines take as well; the record has all of it."""
 
 
 def print_outcome(summary: Summary, page: Path, console: Console, stage: Stage) -> None:
@@ -64,7 +68,7 @@ def _images(summary: Summary) -> Table:
         seconds = f"{image.seconds:.0f}" if image.seconds is not None else ""
         layers = Text(image.tally.partition(": ")[2])
         # Where it was pushed or exported to stands below, unbroken; what a step printed, too.
-        where = "" if image.published or image.exported else image.location or ""
+        where = "" if image.published or image.exported else _DIGEST.sub(r"\1", image.location or "")
         where = where if image.state != "failed" or image.failed_step else image.reason or ""
         table.add_row(Text(image.tag), state, seconds, layers, Text(where))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +63,10 @@ def secret_files(names: tuple[str, ...], settings: BuildSettings) -> Iterator[Se
         yield Secrets(directory, files, hidden_values(names, settings.environ, surroundings))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+_MOUNTS = re.compile(r"--mount=\S+ +")
+"""What stands before each command, and tells nobody what it does."""
 
 
 @dataclass
@@ -139,4 +144,4 @@ class BuildRun:
             since = anyio.current_time()
             for vertex in running:
                 line = last_output([vertex])
-                self.say(f"{vertex.stage} {vertex.number}/{vertex.total}: {line or vertex.name}")
+                self.say(f"{vertex.stage} {vertex.number}/{vertex.total}: {line or _MOUNTS.sub('', vertex.name)}")
