@@ -16,6 +16,7 @@ from vep_dagger.builders.lowering import Exec, command, images_of, lower
 from vep_dagger.cli import vep
 from vep_dagger.dsl import JOBS, Build, Image, Layer, git, http
 from vep_dagger.dsl import image as image_source
+from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import UsageError
 from vep_dagger.plan import load_plan
 
@@ -79,6 +80,19 @@ def test_the_file_needs_nothing_that_the_frontend_of_docker_20_10_has_not() -> N
     text = file_of(load_plan(ROOT / "matrix.toml").images[0]).text
     assert not re.search(r"^# *(syntax|escape|check) *=", text, re.MULTILINE)
     assert not re.search(r"^ADD |^(COPY|RUN) .*(<<|--link|--checksum|--parents|--exclude)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"), [("20.10.24+dfsg1", False), ("23.0.1", True), ("28.2.2", True), ("", False)]
+)
+def test_prefixes_are_linked_where_the_frontend_of_the_daemon_can(version: str, knows: bool) -> None:
+    link = Docker("docker", version, {}).knows_link
+    assert link is knows
+    lowered = lower(image(layer("kit", Build().run("true"))), "")
+    refs = {source: f"{source.ref}@{source.digest}" for source in images_of(lowered)}
+    text = render(lowered, refs, {}, link=link).text
+    assert ("COPY --link --from=kit /opt/kit /opt/kit" in text) is knows
+    assert ("COPY --from=kit /opt/kit /opt/kit" in text) is not knows
 
 
 def test_variables_that_are_not_exported_stand_before_their_command_alone() -> None:

@@ -53,6 +53,14 @@ class Docker:
         return await _ask(self.program, words, self.environ, timeout_s, stdin, text=text)
 
     @property
+    def knows_link(self) -> bool:
+        """Whether the frontend inside the daemon knows ``COPY --link``: that of Docker 23 and newer (Dockerfile 1.4,
+        docs.docker.com/build/buildkit/dockerfile-release-notes).
+        """
+        major = self.version.partition(".")[0]
+        return major.isdigit() and int(major) >= 23
+
+    @property
     def build_environment(self) -> dict[str, str]:
         """The variables of a ``docker build``: BuildKit, whatever the client's default is, and the daemon's own, since
         only that one sees local images and gives its own to the daemon; no attestations, so that an image is one.

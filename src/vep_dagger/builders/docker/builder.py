@@ -192,7 +192,8 @@ class _Work:
         taken = await self._keeper.take(self._lowered, self._say)
         for name in taken:
             self._put(replace(self._states[name], state="taken"))
-        file = render(self._lowered, refs, labels(self._lowered), check_commands(image), CHECKS, taken)
+        link = self._docker.knows_link
+        file = render(self._lowered, refs, labels(self._lowered), check_commands(image), CHECKS, taken, link=link)
         with secret_files(file.secrets, self._settings) as secrets:
             kept = False
             try:

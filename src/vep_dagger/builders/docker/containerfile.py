@@ -119,6 +119,7 @@ class Containerfile:
 
 @dataclass
 class _Context:
+    link: bool
     files: dict[str, File] = field(default_factory=dict)
     sources: dict[str, GitSource | HttpSource] = field(default_factory=dict)
     tools: bool = False
@@ -132,13 +133,16 @@ def render(
     checks: Sequence[Exec] = (),
     check_directory: str = "/run/vep-checks",
     taken: Mapping[str, str] | None = None,
+    *,
+    link: bool = False,
 ) -> Containerfile:
     """The file of an image. ``images`` has the reference of each base (and of each source that is an image);
-    ``taken`` the references of images that hold the prefix of a layer already, by the layer's name.
+    ``taken`` the references of images that hold the prefix of a layer already, by the layer's name. ``link``: the
+    frontend knows ``COPY --link``, and prefixes are copied so.
     """
     taken = taken or {}
     names = _names(lowered)
-    context = _Context()
+    context = _Context(link=link)
     stages: list[FileStage] = []
     for stage in lowered.stages:
         if stage.name in taken:
@@ -195,7 +199,9 @@ def _stage(
     # A stage of ours has handed it down.
     made: list[Instruction] = [] if isinstance(stage.base, str) and stage.base not in taken else [set_shell(SHELL)]
     made += [Instruction(text) for text in env(dict(stage.env), stage.programs)]
-    made += [Instruction(copy(seen.prefix, seen.prefix, origin=names[seen.stage])) for seen in stage.taken]
+    made += [
+        Instruction(copy(seen.prefix, seen.prefix, origin=names[seen.stage], link=context.link)) for seen in stage.taken
+    ]
     if stage.taken:
         made.append(Instruction(_own_modes(stage, names)))
     writer = _Writer(file_name, stage, dict(build.exports) if build else {}, images, context)

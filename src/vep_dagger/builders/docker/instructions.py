@@ -49,9 +49,12 @@ def run(mounts: Sequence[str], command: Sequence[str]) -> str:
     return "RUN " + "\n    ".join([*lines, command[0]]) + "".join(f"\n{line}" for line in command[1:])
 
 
-def copy(source: str, target: str, *, origin: str | None = None, mode: int | None = None) -> str:
-    """COPY, from the build context or from the stage or image ``origin``."""
-    flags = [f"--from={origin}"] if origin else []
+def copy(source: str, target: str, *, origin: str | None = None, mode: int | None = None, link: bool = False) -> str:
+    """COPY, from the build context or from the stage or image ``origin``. With ``link`` what is copied is a layer of
+    its own, whatever it is put on: it is not copied again when only that has changed.
+    """
+    flags = ["--link"] if link else []
+    flags += [f"--from={origin}"] if origin else []
     flags += [f"--chmod={mode:04o}"] if mode is not None else []
     if re.search(r"\s", source + target):
         return " ".join(["COPY", *flags, json.dumps([escaped(source), escaped(target)])])
