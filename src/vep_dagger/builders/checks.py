@@ -26,7 +26,8 @@ _LIST_PACKAGES = (
 )
 
 
-_EACH_FILE = ("-type", "f", "-printf", "%s\\n")
+_EACH_FILE = ("-type", "f", "-printf", "%s\\n", "-o", "-printf", "0\\n")
+"""Directories print too, so that an empty prefix has a size and one that nobody could look at has none."""
 _SUM = 'BEGIN { place = ARGV[1]; ARGC = 1 } { bytes += $1 } END { if (NR) printf "%.0f\\t%s\\n", bytes, place }'
 
 
