@@ -162,10 +162,10 @@ def test_base_layers_are_whole_systems_whose_files_and_variables_stay(root_lab: 
 
 def test_the_working_directory_is_made_and_holds_until_the_next(root_lab: RootLab) -> None:
     lab = root_lab
-    build = shell(Build().workdir("/work/deep"), "pwd > here; mkdir -p /opt/one")
+    build = shell(Build().workdir("/job/deep"), "pwd > here; mkdir -p /opt/one")
     build = shell(shell(build, "cp here /opt/one/first; cd /tmp").workdir("/opt/one"), "pwd > second")
     built = lab.build(image_of(lab.layer("one", build)))
-    assert read(lab, built, "/opt/one/first") + read(lab, built, "/opt/one/second") == "/work/deep/opt/one"
+    assert read(lab, built, "/opt/one/first") + read(lab, built, "/opt/one/second") == "/job/deep/opt/one"
 
 
 def test_a_failing_step_of_a_layer_names_the_layer_and_what_was_built_stays(root_lab: RootLab) -> None:

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from vep_dagger.builders.archive import manifest_digest
 from vep_dagger.builders.base import Say
+from vep_dagger.builders.base_archive import ARCHIVE, held_base, sha256
 from vep_dagger.builders.dagger.failure import said_by, unpackable
 from vep_dagger.builders.failures import base_missing
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import ImageSource, PlainBase
 from vep_dagger.engines.dagger import DaggerSession
-from vep_dagger.errors import BuildError
 
 if TYPE_CHECKING:
     from dagger import Container
 
-ARCHIVE = "oci-archive:"
 LOOK_S = 120.0
 """For a registry to say what it has."""
 
@@ -66,7 +64,7 @@ class Bases:
         name, _, own = ref.partition("@")
         digest = digest or own or None
         asked = rewrite_image(name, self._settings.mirrors)
-        wanted = f"{asked}@{_sha256(digest)}" if digest else asked
+        wanted = f"{asked}@{sha256(digest)}" if digest else asked
         empty = self._session.client.container(platform=dagger.Platform(platform))
         try:
             with anyio.fail_after(LOOK_S):
@@ -79,7 +77,7 @@ class Bases:
             tried = asked if asked != name else None
             raise base_missing(ref, said_by(error), where=ref, tried=tried) from error
         if digest:
-            return Base(empty.from_(wanted), _sha256(digest))
+            return Base(empty.from_(wanted), sha256(digest))
         digest = found.rpartition("@")[2]
         repository = asked.rpartition(":")[0] if ":" in asked.rpartition("/")[2] else asked
         say(f"the base {asked} is {digest}")
@@ -88,23 +86,10 @@ class Bases:
     async def _archive(self, ref: str, digest: str | None, platform: str) -> Base:
         import dagger
 
-        path = (self._settings.directory / ref.removeprefix(ARCHIVE)).absolute()
-        if not path.is_file():
-            raise base_missing(ref, "there is no such file", where=str(path))
-        held = await anyio.to_thread.run_sync(manifest_digest, path)
-        if digest and _sha256(digest) != held:
-            raise BuildError(
-                f"the base {ref} is {held}, and the recipe says {_sha256(digest)}",
-                where=str(path),
-                hint="take the archive that is meant, or write down the digest that was seen",
-            )
+        path, held = await held_base(ref, digest, self._settings.directory)
         client = self._session.client
         imported = client.container(platform=dagger.Platform(platform)).import_(client.host().file(str(path)))
         try:
             return Base(await self._session.ask(imported.sync), held)
         except dagger.QueryError as error:
             raise unpackable(ref, error, path) from error
-
-
-def _sha256(digest: str) -> str:
-    return f"sha256:{digest.removeprefix('sha256:')}"

@@ -14,15 +14,15 @@ import anyio.to_thread
 
 from vep_dagger.builders.archive import make_loadable, manifest_digest
 from vep_dagger.builders.base import Say
+from vep_dagger.builders.base_archive import ARCHIVE, held_base, sha256
 from vep_dagger.builders.failures import base_missing
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import ImageSource, PlainBase
 from vep_dagger.engines.docker import Docker
-from vep_dagger.errors import BuildError, LaunchError, MachineError
+from vep_dagger.errors import LaunchError, MachineError
 from vep_dagger.processes.run import run_logged
 
-ARCHIVE = "oci-archive:"
 TRANSFER_S = 4 * 3600.0
 """For one image to come from a registry or an archive, or to go there: the largest ones have ten gigabytes."""
 
@@ -48,7 +48,7 @@ async def resolve(
     name, _, own = ref.partition("@")
     digest = digest or own or None
     asked = rewrite_image(name, settings.mirrors)
-    wanted = f"{asked}@{_sha256(digest)}" if digest else asked
+    wanted = f"{asked}@{sha256(digest)}" if digest else asked
     found = await inspect(docker, wanted)
     if found is None:
         say(f"pulling {wanted}")
@@ -56,9 +56,9 @@ async def resolve(
         found = await inspect(docker, wanted) if code == 0 else None
         if found is None:
             said = lines[-1] if lines else f"docker pull exited with {code}"
-            raise base_missing(name if not digest else f"{name}@{_sha256(digest)}", said, where=str(log), tried=wanted)
+            raise base_missing(name if not digest else f"{name}@{sha256(digest)}", said, where=str(log), tried=wanted)
     if digest:
-        return Found(wanted, _sha256(digest))
+        return Found(wanted, sha256(digest))
     return await _by_tag(asked, found, docker, say)
 
 
@@ -70,7 +70,7 @@ async def held_digest(source: ImageSource, docker: Docker, settings: BuildSettin
         return await anyio.to_thread.run_sync(manifest_digest, path) if path.is_file() else None
     name, _, own = ref.partition("@")
     if digest := source.digest or own:
-        return _sha256(digest)
+        return sha256(digest)
     asked = rewrite_image(name, settings.mirrors)
     found = await inspect(docker, asked)
     return None if found is None else (await _by_tag(asked, found, docker, lambda _: None)).digest
@@ -138,16 +138,7 @@ async def _by_tag(asked: str, found: Mapping[str, Any], docker: Docker, say: Say
 
 async def _loaded(ref: str, digest: str | None, docker: Docker, settings: BuildSettings, log: Path) -> Found:
     """An archive, loaded once."""
-    path = settings.directory / ref.removeprefix(ARCHIVE)
-    if not path.is_file():
-        raise base_missing(ref, "there is no such file", where=str(path))
-    held = await anyio.to_thread.run_sync(manifest_digest, path)
-    if digest and _sha256(digest) != held:
-        raise BuildError(
-            f"the base {ref} is {held}, and the recipe says {_sha256(digest)}",
-            where=str(path),
-            hint="take the archive that is meant, or write down the digest that was seen",
-        )
+    path, held = await held_base(ref, digest, settings.directory)
     name = archive_name(held)
     if await inspect(docker, name) is None:
         with tempfile.TemporaryDirectory(prefix="vep-base-") as directory:
@@ -158,7 +149,3 @@ async def _loaded(ref: str, digest: str | None, docker: Docker, settings: BuildS
         if code != 0 or await inspect(docker, name) is None:
             raise base_missing(ref, lines[-1] if lines else f"docker load exited with {code}", where=str(log))
     return Found(name, held)
-
-
-def _sha256(digest: str) -> str:
-    return f"sha256:{digest.removeprefix('sha256:')}"

@@ -8,8 +8,9 @@ import anyio
 
 from vep_dagger.builders.archive import manifest_digest
 from vep_dagger.builders.base import Say
+from vep_dagger.builders.base_archive import ARCHIVE
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands
-from vep_dagger.builders.docker.bases import ARCHIVE, archive_name
+from vep_dagger.builders.docker.bases import archive_name
 from vep_dagger.builders.docker.build_context import lay_out
 from vep_dagger.builders.docker.containerfile import Containerfile, render
 from vep_dagger.builders.lowering import Lowered, images_of, lower
