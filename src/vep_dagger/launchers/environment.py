@@ -10,6 +10,20 @@ from pathlib import Path
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.errors import LaunchError
 
+PROXIES = (
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
+"""How the network is reached, here and in containers."""
+
 PASSED = (
     # Who and where: programs, caches and temporary files are found by these; torch names its cache after the user.
     "PATH",
@@ -27,16 +41,7 @@ PASSED = (
     "LC_*",
     "TZ",
     # How the network is reached.
-    "http_proxy",
-    "https_proxy",
-    "ftp_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
+    *PROXIES,
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "REQUESTS_CA_BUNDLE",
@@ -67,16 +72,7 @@ a buffer is full or never, should the process be killed."""
 
 
 INTO_CONTAINERS = (
-    "http_proxy",
-    "https_proxy",
-    "ftp_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
+    *PROXIES,
     "HF_HUB_OFFLINE",
     "HF_ENDPOINT",
     "HF_TOKEN",

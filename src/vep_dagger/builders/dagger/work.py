@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from vep_dagger.builders.base import BuiltLayer, OnLayer, Say
+from vep_dagger.builders.base import BuiltLayer, LayerState, OnLayer, Say
 from vep_dagger.builders.checks import check_commands
 from vep_dagger.builders.dagger.bases import Base
 from vep_dagger.builders.dagger.failure import SHELL_HINT, is_full, no_space, query_failed, said_by
@@ -262,9 +262,9 @@ class Work:
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
-    def _put(self, stage: Stage, state: str, seconds: float) -> None:
+    def _put(self, stage: Stage, state: LayerState, seconds: float) -> None:
         if stage.name in self.states:
-            layer = replace(self.states[stage.name], state=state, seconds=seconds)  # type: ignore[arg-type]
+            layer = replace(self.states[stage.name], state=state, seconds=seconds)
             self.states[stage.name] = layer
             self._on_layer(layer)
 
