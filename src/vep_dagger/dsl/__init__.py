@@ -4,9 +4,9 @@ from vep_dagger.dsl.build import Build, Check
 from vep_dagger.dsl.key import canonical, key_of, short
 from vep_dagger.dsl.layer import Layer, LayerDef, LayerPins, Stack, layer
 from vep_dagger.dsl.pins import Commit, Pins, Version
-from vep_dagger.dsl.recipe import Image, Recipe, recipe
+from vep_dagger.dsl.recipe import Image, Impossible, Recipe, recipe
 from vep_dagger.dsl.source import PLAIN, GitSource, HttpSource, ImageSource, PlainBase, Source, git, http, image
-from vep_dagger.dsl.step import JOBS, Alternative, Step, with_jobs
+from vep_dagger.dsl.step import JOBS, Alternative, LockedPackage, Step, with_jobs
 
 __all__ = [
     "JOBS",
@@ -19,9 +19,11 @@ __all__ = [
     "HttpSource",
     "Image",
     "ImageSource",
+    "Impossible",
     "Layer",
     "LayerDef",
     "LayerPins",
+    "LockedPackage",
     "Pins",
     "PlainBase",
     "Recipe",

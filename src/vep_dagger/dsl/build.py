@@ -18,6 +18,7 @@ from vep_dagger.dsl.step import (
     Install,
     MakePython,
     Mount,
+    Part,
     Run,
     Secret,
     Step,
@@ -60,6 +61,13 @@ class Build:
     checks: tuple[Check, ...] = ()
     libraries: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    platform: str = "linux/amd64"
+    """What it is built for. Its author may choose by it what to fetch; the layer's or image's key holds it."""
+
+    @property
+    def machine(self) -> str:
+        """The platform as upstream projects call it: ``x86_64`` or ``aarch64``."""
+        return {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}[self.platform]
 
     def _then(self, step: Step) -> Build:
         return replace(self, steps=(*self.steps, step))
@@ -92,15 +100,26 @@ class Build:
         excluded: tuple[str, ...] = (),
         before: str | None = None,
         prefix: str = "/venv",
+        parts: tuple[tuple[str, ...], ...] = (),
     ) -> Build:
         """Install Python packages: requirements, or :class:`Alternative` values of which the first that resolves is
         taken.
+
+        ``parts`` are lists of names (with ``*``): the packages of each are installed in a step of their own, in this
+        order, and all others in the last, of one resolution.
         """
         plain = tuple(item for item in requirements if isinstance(item, str))
         ways = tuple(item for item in requirements if isinstance(item, Alternative))
         if bool(plain) == bool(ways):
             raise ValueError("install() takes requirements or alternatives, and at least one")
-        return self._then(Install(_absolute(prefix), ways or (Alternative(plain),), excluded, before))
+        whole = Install(_absolute(prefix), ways or (Alternative(plain),), excluded, before)
+        if not parts:
+            return self._then(whole)
+        built, taken = self, tuple[str, ...]()
+        for names in parts:
+            built = built._then(replace(whole, part=Part(names, but=taken)))
+            taken = (*taken, *names)
+        return built._then(replace(whole, part=Part(("*",), but=taken)))
 
     def env(self, variables: Mapping[str, str] | None = None, /, **named: str) -> Build:
         """Set variables for the steps that follow. A mapping takes names that are no keywords of Python's.

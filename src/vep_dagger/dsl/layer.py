@@ -179,7 +179,7 @@ class Stack:
             prefix=definition.prefix,
             base=base,
             needs=tuple(self(need) for need in definition.needs if need.prefix != ROOT),
-            build=definition.make(Build(), pins),
+            build=definition.make(Build(platform=self._platform), pins),
             platform=self._platform,
             pins=pins,
         )

@@ -23,6 +23,12 @@ from vep_dagger.dsl.step import MakePython
 P = TypeVar("P", bound=Pins)
 
 
+class Impossible(Exception):  # noqa: N818 - it is a finding about pins, and no failure
+    """Pins that are each right and are known not to work together: a recipe raises it with the reason, and the cell is
+    planned as impossible.
+    """
+
+
 @dataclass(frozen=True)
 class Image:
     """What a recipe gives: a base, a chain of steps on it, and the layers merged into the result."""

@@ -8,7 +8,9 @@ quicker or possible without deciding what it gives: they are never part of a key
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from vep_dagger.dsl.key import Canonical
@@ -113,31 +115,92 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedPackage:
+    """One Python package at one version, with the hashes (``sha256:…``) of the files that may be installed of it."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+    def canonical(self) -> Canonical:
+        """All of it."""
+        return [self.name, self.version, list(self.hashes)]
+
+    @property
+    def requirement(self) -> str:
+        """The package as a line of a requirements file that pip and uv check hashes of."""
+        return " ".join((f"{self.name}=={self.version}", *(f"--hash={each}" for each in self.hashes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The packages of a resolution that one step installs: those whose names fit ``names`` (with ``*``) and none of
+    ``but``. Several steps install one resolution, so that an image has several smaller layers, and a change of one
+    package costs no more than its part.
+    """
+
+    names: tuple[str, ...]
+    but: tuple[str, ...] = ()
+
+    def fits(self, name: str) -> bool:
+        """Whether the package belongs to the part; names are compared as package indexes do (PEP 503).
+
+        >>> Part(("nvidia-*",)).fits("nvidia_nccl_cu12"), Part(("*",), but=("torch",)).fits("torch")
+        (True, False)
+        """
+        plain = re.sub(r"[-_.]+", "-", name).lower()
+        wanted = any(fnmatchcase(plain, pattern) for pattern in self.names)
+        return wanted and not any(fnmatchcase(plain, pattern) for pattern in self.but)
+
+    def canonical(self) -> Canonical:
+        """Both lists."""
+        return {"names": self.names, "but": self.but}
+
+
+@dataclass(frozen=True, slots=True)
 class Install:
     """Python packages into the environment at ``prefix``: the first alternative that can be resolved on this machine's
     indexes.
 
     ``excluded`` are distributions that dependencies ask for and that must stay out. ``before`` (an RFC 3339 date) hides
-    every release made later, so that the same step resolves to the same packages next month.
+    every release made later, so that the same step resolves to the same packages next month. ``part`` says which of
+    the resolved packages this step installs; all by default. ``locked`` are the packages that a lock has for it: they
+    are installed as they stand there, and nothing is resolved any more.
     """
 
     prefix: str
     alternatives: tuple[Alternative, ...]
     excluded: tuple[str, ...] = ()
     before: str | None = None
+    part: Part | None = None
+    locked: tuple[LockedPackage, ...] | None = None
 
-    def canonical(self) -> Canonical:
-        """All that decides the resolution."""
+    def request(self) -> Canonical:
+        """All that decides the resolution, and nothing that follows from it: what a lock finds its answer by."""
         return {
             "install": [alternative.canonical() for alternative in self.alternatives],
             "excluded": self.excluded,
             "before": self.before,
-            "prefix": self.prefix,
         }
 
+    def canonical(self) -> Canonical:
+        """The locked packages alone decide the content; without a lock, the request does."""
+        if self.locked is not None:
+            return {"packages": [package.canonical() for package in self.locked], "prefix": self.prefix}
+        part: dict[str, Canonical] = {"part": self.part.canonical()} if self.part else {}
+        request = self.request()
+        assert isinstance(request, dict)
+        return {**request, "prefix": self.prefix, **part}
+
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        """The further places to look of all alternatives, each once."""
+        return tuple(dict.fromkeys(place for way in self.alternatives for place in way.indexes))
+
     def describe(self) -> str:
-        """The requirements of the first choice."""
-        return "install " + " ".join(self.alternatives[0].requirements)
+        """The requirements of the first choice, and which part of them."""
+        part = f" ({', '.join(self.part.names)})" if self.part else ""
+        return "install " + " ".join(self.alternatives[0].requirements) + part
 
 
 @dataclass(frozen=True, slots=True)

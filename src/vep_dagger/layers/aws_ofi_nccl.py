@@ -10,8 +10,6 @@ from vep_dagger.layers import cuda, efa
 
 PREFIX = "/opt/aws-ofi-nccl"
 
-KNOWN = {"v1.16.3": "b9e4cc4239ea23f3fb5fedb03da0e7c27b800569"}
-
 CHECK = f"""
 import ctypes, os
 plugin = ctypes.CDLL("{PREFIX}/lib/libnccl-net.so", mode=os.RTLD_NOW)
@@ -23,7 +21,7 @@ LDD = f"! ldd {PREFIX}/lib/libnccl-net.so | grep 'not found'"
 
 
 class Pins(LayerPins):
-    """The release's tag, and its commit where it is not among the known ones."""
+    """The release's tag (the lock knows its commit), or tag and commit."""
 
     version: Version = "v1.16.3"
     commit: Commit | None = None
@@ -32,7 +30,7 @@ class Pins(LayerPins):
 @layer(prefix=PREFIX, needs=[cuda.devel, efa.efa])
 def aws_ofi_nccl(build: Build, pins: Pins) -> Build:
     """Plugin and tuner, from the commit, whose content is known, where a release archive would first need a hash."""
-    source = git("https://github.com/aws/aws-ofi-nccl.git", pins.commit or KNOWN.get(pins.version), ref=pins.version)
+    source = git("https://github.com/aws/aws-ofi-nccl.git", pins.commit, ref=pins.version)
     return (
         build.mount(source, "/src")
         .workdir("/src")

@@ -6,7 +6,6 @@ Sources: NVIDIA's images (https://hub.docker.com/r/nvidia/cuda) and its apt pack
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -15,39 +14,61 @@ from vep_dagger.dsl import Build, ImageSource, LayerPins, image, layer
 
 Release = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-Architecture = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,3}[af]?$")]
-"""A compute capability as nvcc writes it: ``90``, ``90a``, ``100``."""
+Reference = Annotated[str, StringConstraints(min_length=1)]
 
 HOME = "/usr/local/cuda"
 PATH = f"{HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-DEVEL_DIGESTS = {"12.8.1": "sha256:a99a1860ba8e2916e5c3e73b72ec4c4301653a84586e05bfc9a2aa2d58027e97"}
-"""Index digests of ``nvidia/cuda:<release>-devel-ubuntu22.04``."""
+STUBS = f"{HOME}/lib64/stubs"
+"""Where the toolkit has a ``libcuda.so`` to link with, since the driver's own belongs to the host."""
 
 TOOLKIT = (
     "cuda-cccl", "cuda-cudart-dev", "cuda-cuobjdump", "cuda-driver-dev", "cuda-nvcc", "cuda-nvrtc-dev",
     "libcublas-dev", "libcurand-dev",
 )  # fmt: skip
-"""What compiles kernels at run time: DeepGEMM calls nvcc and cuobjdump, FlashInfer nvcc through ninja."""
+"""What compiles kernels at run time, by NVIDIA's names without the release: DeepGEMM calls nvcc and cuobjdump,
+FlashInfer nvcc through ninja. nvcc brings the host's compiler with it."""
 
-RUN_TIME = ("ca-certificates", "g++", "libhwloc15", "libnl-route-3-200", "ninja-build")
-"""nvcc's host compiler, and libraries that the layers' own link."""
+RUN_TIME = ("ca-certificates", "libhwloc15", "libnl-route-3-200", "ninja-build")
+"""Libraries that the layers' own link, and what FlashInfer compiles with."""
 
 IN_THE_WAY = ("ibverbs-utils", "libibverbs-dev", "libibverbs1", "libmlx5-1", "libnccl-dev", "libnccl2")
 """Packages that bring a second NCCL, or an rdma-core older than the one of the EFA installer."""
 
+LEFT_BEHIND = ("/opt/hpcx", "/usr/local/mpi", "/etc/ld.so.conf.d/hpcx.conf", "/var/lib/apt/lists")
+"""A second MPI that some images hold, and apt's lists, which are of the day."""
+
 BUILD_TOOLS = (
-    "autoconf", "automake", "build-essential", "ca-certificates", "cmake", "git", "libhwloc-dev", "libtool",
-    "ninja-build", "pkg-config",
+    "autoconf", "automake", "ca-certificates", "cmake", "git", "libhwloc-dev", "libnuma-dev", "libtool",
+    "ninja-build", "pkg-config", "python3",
 )  # fmt: skip
+
+# Only what is there can be removed: apt refuses a name that it has never heard of, and bases differ in what they hold.
+PREPARE = """
+set -eu
+present=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' | sed -n 's/^.i //p')
+unwanted=$(for name in %s; do echo "$present" | grep -x "$name" || true; done)
+apt-get update
+if [ -n "$unwanted" ]; then apt-get purge -y --allow-change-held-packages $unwanted; fi
+apt-get install -y --no-install-recommends "$@"
+rm -rf %s
+ldconfig
+"""
 
 
 class Pins(LayerPins):
-    """The CUDA release, and the digests of its images where they are known."""
+    """The CUDA release and the images that have it: NVIDIA's own for a distribution, or others of the same shape."""
 
     version: Release = "12.8.1"
+    distribution: Reference = "ubuntu22.04"
+    devel: Reference | None = None
+    """The image that layers are built in; ``nvidia/cuda:<version>-devel-<distribution>`` by default."""
+    runtime: Reference | None = None
+    """The image that images stand on; ``nvidia/cuda:<version>-runtime-<distribution>`` by default."""
     devel_digest: Digest | None = None
     runtime_digest: Digest | None = None
+    toolkit: tuple[str, ...] | None = None
+    """Packages that the run-time image lacks of a compiler; :data:`TOOLKIT` of the release by default, none for an
+    image that has one."""
 
     @property
     def minor(self) -> str:
@@ -55,14 +76,11 @@ class Pins(LayerPins):
         return self.version.rpartition(".")[0]
 
     @property
-    def dashed(self) -> str:
-        """``12-8``, as in the names of NVIDIA's packages."""
-        return self.minor.replace(".", "-")
-
-
-def gencode(architectures: Iterable[str]) -> str:
-    """``NVCC_GENCODE`` for these architectures."""
-    return " ".join(f"-gencode=arch=compute_{name},code=sm_{name}" for name in architectures)
+    def compiler(self) -> tuple[str, ...]:
+        """The packages of the toolkit, as NVIDIA names them: ``cuda-nvcc-12-8``."""
+        if self.toolkit is not None:
+            return self.toolkit
+        return tuple(f"{name}-{self.minor.replace('.', '-')}" for name in TOOLKIT)
 
 
 def without_driver(*argv: str) -> tuple[str, ...]:
@@ -79,33 +97,35 @@ def without_driver(*argv: str) -> tuple[str, ...]:
 
 
 def _devel_image(pins: Pins) -> ImageSource:
-    return image(f"nvidia/cuda:{pins.version}-devel-ubuntu22.04", pins.devel_digest or DEVEL_DIGESTS.get(pins.version))
+    return image(pins.devel or f"nvidia/cuda:{pins.version}-devel-{pins.distribution}", pins.devel_digest)
 
 
 def _runtime_image(pins: Pins) -> ImageSource:
-    return image(f"nvidia/cuda:{pins.version}-runtime-ubuntu22.04", pins.runtime_digest)
+    return image(pins.runtime or f"nvidia/cuda:{pins.version}-runtime-{pins.distribution}", pins.runtime_digest)
 
 
-def _apt(build: Build, pins: Pins, packages: tuple[str, ...]) -> Build:
+def _prepared(build: Build, pins: Pins, packages: tuple[str, ...]) -> Build:
     """Remove what is in the way, add ``packages``; never an upgrade, which would change the image behind its digest."""
-    unwanted = (*IN_THE_WAY, f"cuda-compat-{pins.dashed}")
+    unwanted = (*IN_THE_WAY, f"cuda-compat-{pins.minor.replace('.', '-')}")
+    script = PREPARE % (" ".join(unwanted), " ".join(LEFT_BEHIND))
     return (
         build.env(DEBIAN_FRONTEND="noninteractive")
-        .run("apt-get", "update")
-        .run("apt-get", "purge", "-y", "--allow-change-held-packages", *unwanted)
-        .run("apt-get", "install", "-y", "--no-install-recommends", *packages)
-        .run("rm", "-rf", "/opt/hpcx", "/usr/local/mpi", "/etc/ld.so.conf.d/hpcx.conf", "/var/lib/apt/lists")
-        .run("ldconfig")
+        .run("sh", "-c", script, "prepare", *packages)
+        .export(CUDA_HOME=HOME)
+        .program(f"{HOME}/bin")
     )
 
 
 @layer(prefix="/", source=_devel_image, name="cuda")
 def devel(build: Build, pins: Pins) -> Build:
     """The whole toolkit, and the tools that the components' builds ask for."""
-    return _apt(build, pins, BUILD_TOOLS).export(CUDA_HOME=HOME)
+    return _prepared(build, pins, BUILD_TOOLS)
 
 
 @layer(prefix="/", source=_runtime_image, name="cuda_runtime")
 def runtime(build: Build, pins: Pins) -> Build:
     """CUDA's libraries, and as much of the toolkit as compiles kernels at run time."""
-    return _apt(build, pins, (*(f"{name}-{pins.dashed}" for name in TOOLKIT), *RUN_TIME)).export(CUDA_HOME=HOME)
+    built = _prepared(build, pins, (*pins.compiler, *RUN_TIME))
+    return built.check(
+        "kernels can be compiled at run time", f"{HOME}/bin/nvcc", "--version", expect=f"release {pins.minor}"
+    )

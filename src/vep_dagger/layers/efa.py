@@ -32,15 +32,16 @@ LINK = {
 # the loader's path too, so that copies in the prefix serve (of the files: the system's are links to the parent).
 KEEP_RDMA = f"""
 set -eu
+system=/usr/lib/$(uname -m)-linux-gnu
 mkdir -p {RDMA}/lib {RDMA}/include
-for name in ibverbs efa mlx5 rdmacm; do cp -a /usr/lib/x86_64-linux-gnu/lib$name.so* {RDMA}/lib/; done
-cp -L /usr/lib/x86_64-linux-gnu/libibverbs/*.so {RDMA}/lib/
+for name in ibverbs efa mlx5 rdmacm; do cp -a $system/lib$name.so* {RDMA}/lib/; done
+cp -L $system/libibverbs/*.so {RDMA}/lib/
 cp -a /usr/include/infiniband /usr/include/rdma {RDMA}/include/
 """
 
 
 class Pins(LayerPins):
-    """The installer's release, and its archive's sha256."""
+    """The installer's release, and its archive's sha256 (or the lock knows it)."""
 
     version: Version = "1.43.2"
     sha256: Sha256 | None = None
@@ -64,5 +65,7 @@ def efa(build: Build, pins: Pins) -> Build:
         .library(f"{LIBFABRIC}/lib")
         .library(f"{OPENMPI}/lib")
         .library(f"{PMIX}/lib")
+        .program(f"{LIBFABRIC}/bin")
+        .program(f"{OPENMPI}/bin")
         .check("libfabric has the efa provider", f"{LIBFABRIC}/bin/fi_info", "-l", expect="efa:")
     )

@@ -10,8 +10,6 @@ from vep_dagger.layers import cuda
 
 PREFIX = "/opt/gdrcopy"
 
-KNOWN = {"v2.5.1": "0f7366e73b019e7facf907381f6b0b2f5a1576e4"}
-
 CHECK = f"""
 import ctypes, re
 text = open("{PREFIX}/include/gdrapi.h").read()
@@ -25,7 +23,7 @@ raise SystemExit(library != header)
 
 
 class Pins(LayerPins):
-    """The release's tag, and its commit where it is not among the known ones."""
+    """The release's tag (the lock knows its commit), or tag and commit."""
 
     version: Version = "v2.5.1"
     commit: Commit | None = None
@@ -34,7 +32,7 @@ class Pins(LayerPins):
 @layer(prefix=PREFIX, needs=[cuda.devel])
 def gdrcopy(build: Build, pins: Pins) -> Build:
     """Library and headers. The test programs are left out: they link the driver's library, and need a device."""
-    source = git("https://github.com/NVIDIA/gdrcopy.git", pins.commit or KNOWN.get(pins.version), ref=pins.version)
+    source = git("https://github.com/NVIDIA/gdrcopy.git", pins.commit, ref=pins.version)
     return (
         build.mount(source, "/src")
         # The makefile says CUDA where others say CUDA_HOME.

@@ -6,10 +6,9 @@ import re
 
 from vep_dagger.dsl import JOBS, Build, Commit, LayerPins, Version, git, layer
 from vep_dagger.layers import cuda
+from vep_dagger.layers.architectures import Architecture, gencode
 
 PREFIX = "/opt/nccl"
-
-KNOWN = {"v2.27.7-1": "593de54e52679b51428571c13271e2ea9f91b1b1"}
 
 ASK = "version = ctypes.c_int(); library.ncclGetVersion(ctypes.byref(version)); "
 
@@ -24,11 +23,11 @@ raise SystemExit(version.value != header)
 
 
 class Pins(LayerPins):
-    """The release's tag, its commit where it is not among the known ones, and the architectures of the device code."""
+    """The release's tag (the lock knows its commit), or tag and commit, and the architectures of the device code."""
 
     version: Version = "v2.27.7-1"
     commit: Commit | None = None
-    gencode: tuple[cuda.Architecture, ...] = ("80", "86", "89", "90", "100")
+    gencode: tuple[Architecture, ...] = ("80", "86", "89", "90", "100")
 
     @property
     def code(self) -> int | None:
@@ -40,15 +39,21 @@ class Pins(LayerPins):
 @layer(prefix=PREFIX, needs=[cuda.devel])
 def nccl(build: Build, pins: Pins) -> Build:
     """Library and headers. torch brings an NCCL of its own: the recipe preloads this one."""
-    source = git("https://github.com/NVIDIA/nccl.git", pins.commit or KNOWN.get(pins.version), ref=pins.version)
+    source = git("https://github.com/NVIDIA/nccl.git", pins.commit, ref=pins.version)
     # Installing evaluates the same variables again: with others it would compile again.
-    gencode = cuda.gencode(pins.gencode)
-    variables = (f"CUDA_HOME={cuda.HOME}", f"NVCC_GENCODE={gencode}", "BUILDDIR=/build", f"PREFIX={PREFIX}")
+    variables = (
+        f"CUDA_HOME={cuda.HOME}",
+        f"NVCC_GENCODE={gencode(pins.gencode)}",
+        "BUILDDIR=/build",
+        f"PREFIX={PREFIX}",
+    )
     expect = f"library {pins.code} " if pins.code else None
     return (
         build.mount(source, "/src")
         .run("make", "-C", "/src", f"-j{JOBS}", "src.build", *variables)
         .run("make", "-C", "/src", "src.install", *variables)
+        # Three fifths of what is installed, and nothing links it: torch, MPI programs and NVSHMEM load the shared one.
+        .run("rm", f"{PREFIX}/lib/libnccl_static.a")
         .library(f"{PREFIX}/lib")
         .check("NCCL's library agrees with its header", "python3", "-c", CHECK, expect=expect)
     )

@@ -1,30 +1,94 @@
-"""NVSHMEM, built from source with GDRCopy, NCCL, libfabric, MPI and PMIx.
+"""NVSHMEM: built from source with GDRCopy, NCCL, libfabric, MPI and PMIx, or taken from NVIDIA's wheel.
 
 Sources: NVIDIA's installation guide (https://docs.nvidia.com/nvshmem/release-notes-install-guide/install-guide/) and
-its archives, here those for CUDA 12; from 3.4.5 on, tags of https://github.com/NVIDIA/nvshmem, for any CUDA.
+its archives, here those for CUDA 12; from 3.4.5 on, tags of https://github.com/NVIDIA/nvshmem, for any CUDA
+(``CMakeLists.txt`` and ``cmake_config/NVSHMEMEnv.cmake`` have the options); the wheels are on
+https://pypi.org/project/nvidia-nvshmem-cu12/.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import StringConstraints
+
 from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Version, git, http, layer
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
+from vep_dagger.layers.architectures import Architecture
 
 PREFIX = "/opt/nvshmem"
 REPOSITORY = "https://github.com/NVIDIA/nvshmem.git"
 ARCHIVES = "https://developer.download.nvidia.com/compute/redist/nvshmem"
 
-KNOWN = {"v3.4.5-0": "131da55f643ac87c810ba0bc51d359258bf433a1"}
+# Archives have a directory of their own, whose name has changed between releases; a git tree has none.
+CONFIGURE = """
+set -eu
+root=$(find /src -maxdepth 2 -name CMakeLists.txt -printf '%d %h\\n' | sort -n | sed -n '1s/^[0-9]* //p')
+exec cmake -G Ninja -S "$root" -B /build "$@"
+"""
+
+# The wheel has no unversioned library and no CMake package: DeepEP links the one, pplx-kernels look for the other. Its
+# transports lie where its host library looks for them, beside it.
+UNPACK_WHEEL = f"""
+set -eu
+mkdir -p {PREFIX}
+cp -a /src/nvidia/nvshmem/. {PREFIX}/
+rm -f {PREFIX}/__init__.py
+cd {PREFIX}/lib
+for versioned in *.so.*; do ln -sf "$versioned" "${{versioned%%.so.*}}.so"; done
+chmod 755 *.so.*
+"""
+
+CMAKE_PACKAGE = f"""\
+# NVSHMEM of NVIDIA's wheel, for projects that look for its CMake package.
+set(NVSHMEM_INCLUDE_DIR "{PREFIX}/include")
+set(NVSHMEM_LIB_DIR "{PREFIX}/lib")
+foreach(part nvshmem_host nvshmem_bootstrap_uid)
+  if(NOT TARGET nvshmem::${{part}})
+    add_library(nvshmem::${{part}} SHARED IMPORTED)
+    set_target_properties(nvshmem::${{part}} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${{NVSHMEM_INCLUDE_DIR}}")
+  endif()
+endforeach()
+set_target_properties(nvshmem::nvshmem_host PROPERTIES IMPORTED_LOCATION "${{NVSHMEM_LIB_DIR}}/libnvshmem_host.so")
+set_target_properties(nvshmem::nvshmem_bootstrap_uid PROPERTIES
+  IMPORTED_LOCATION "${{NVSHMEM_LIB_DIR}}/nvshmem_bootstrap_uid.so")
+if(NOT TARGET nvshmem::nvshmem_device)
+  add_library(nvshmem::nvshmem_device STATIC IMPORTED)
+  set_target_properties(nvshmem::nvshmem_device PROPERTIES
+    IMPORTED_LOCATION "${{NVSHMEM_LIB_DIR}}/libnvshmem_device.a"
+    INTERFACE_INCLUDE_DIRECTORIES "${{NVSHMEM_INCLUDE_DIR}}")
+endif()
+if(NOT TARGET nvshmem::nvshmem)
+  add_library(nvshmem::nvshmem INTERFACE IMPORTED)
+  target_link_libraries(nvshmem::nvshmem INTERFACE nvshmem::nvshmem_host nvshmem::nvshmem_device)
+endif()
+set(NVSHMEM_FOUND TRUE)
+"""
+
+CHECK_WHEEL = f"""
+import ctypes
+library = ctypes.CDLL("{PREFIX}/lib/libnvshmem_host.so")
+major, minor, patch = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+library.nvshmemx_vendor_get_version_info(ctypes.byref(major), ctypes.byref(minor), ctypes.byref(patch))
+print(f"NVSHMEM v{{major.value}}.{{minor.value}}.{{patch.value}}")
+"""
+
+WheelAddress = Annotated[str, StringConstraints(pattern=r"^\S+://\S+/nvidia_nvshmem_cu[0-9]+-[0-9.]+-\S+\.whl$")]
 
 
 class Pins(LayerPins):
-    """An archive's release (``3.3.9``) with its sha256, or a tag (``v3.4.5-0``) with its commit; and the architectures
-    of the device code.
+    """An archive's release (``3.3.9``) or a tag (``v3.4.5-0``), whose sha256 or commit the lock knows, or these; or a
+    wheel; and the architectures of the device code.
     """
 
     version: Version = "3.3.9"
     sha256: efa.Sha256 | None = None
+    """Of the archive, or of the wheel."""
     commit: Commit | None = None
-    architectures: tuple[cuda.Architecture, ...] = ("90a", "100")
+    wheel: WheelAddress | None = None
+    """The address of NVIDIA's wheel for this platform, instead of building: no ``nvshmem-info``, and NVIDIA's choice of
+    architectures, transports and bootstraps."""
+    architectures: tuple[Architecture, ...] = ("90a", "100")
 
     @property
     def release(self) -> str:
@@ -34,16 +98,37 @@ class Pins(LayerPins):
     @property
     def source(self) -> GitSource | HttpSource:
         """Where this release is to be had."""
+        if self.wheel:
+            return http(self.wheel, self.sha256, unpack=True)
         if self.version.startswith("v") or self.commit:
-            return git(REPOSITORY, self.commit or KNOWN.get(self.version), ref=self.version)
+            return git(REPOSITORY, self.commit, ref=self.version)
         name = f"nvshmem_src_cuda12-all-all-{self.version}.tar.gz"
         return http(f"{ARCHIVES}/{self.version}/source/{name}", self.sha256, unpack=True)
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, gdrcopy.gdrcopy, efa.efa, nccl.nccl])
 def nvshmem(build: Build, pins: Pins) -> Build:
-    """Libraries, headers, CMake package and ``nvshmem-info``; without tests, examples and the Hydra launcher."""
-    root = "/src" if isinstance(pins.source, GitSource) else "/src/nvshmem_src"
+    """Libraries, headers and CMake package; from source also ``nvshmem-info``. Without tests, examples, the Hydra
+    launcher and the Python package.
+    """
+    build = _from_wheel(build, pins) if pins.wheel else _from_source(build, pins)
+    return build.export(NVSHMEM_DIR=PREFIX, NVSHMEM_HOME=PREFIX).library(f"{PREFIX}/lib")
+
+
+def _from_wheel(build: Build, pins: Pins) -> Build:
+    return (
+        build.mount(pins.source, "/src")
+        .run("sh", "-c", UNPACK_WHEEL)
+        .write(f"{PREFIX}/lib/cmake/nvshmem/NVSHMEMConfig.cmake", CMAKE_PACKAGE)
+        .check(
+            "NVSHMEM is the pinned release",
+            *cuda.without_driver("python3", "-c", CHECK_WHEEL),
+            expect=f"NVSHMEM v{pins.release}",
+        )
+    )
+
+
+def _from_source(build: Build, pins: Pins) -> Build:
     options = {
         "CMAKE_INSTALL_PREFIX": PREFIX,
         "CMAKE_CUDA_ARCHITECTURES": ";".join(pins.architectures),
@@ -55,25 +140,17 @@ def nvshmem(build: Build, pins: Pins) -> Build:
         "NVSHMEM_MPI_SUPPORT": "1", "MPI_HOME": efa.OPENMPI,
         "NVSHMEM_PMIX_SUPPORT": "1", "PMIX_HOME": efa.PMIX, "NVSHMEM_DEFAULT_PMIX": "1",
         "NVSHMEM_IBRC_SUPPORT": "1", "NVSHMEM_IBGDA_SUPPORT": "1",
+        # OpenSHMEM and UCX are looked for in MPI's prefix and the system; nobody asked for them.
+        "NVSHMEM_SHMEM_SUPPORT": "0", "NVSHMEM_UCX_SUPPORT": "0",
         "NVSHMEM_TIMEOUT_DEVICE_POLLING": "0",
-        "NVSHMEM_BUILD_TESTS": "0", "NVSHMEM_BUILD_EXAMPLES": "0",
+        "NVSHMEM_BUILD_TESTS": "0", "NVSHMEM_BUILD_EXAMPLES": "0", "NVSHMEM_BUILD_PYTHON_LIB": "0",
         "NVSHMEM_BUILD_HYDRA_LAUNCHER": "0", "NVSHMEM_BUILD_TXZ_PACKAGE": "0",
     }  # fmt: skip
     return (
         build.mount(pins.source, "/src")
         .env(**efa.LINK)
-        .run(
-            "cmake",
-            "-G",
-            "Ninja",
-            "-S",
-            root,
-            "-B",
-            "/build",
-            *(f"-D{name}={value}" for name, value in options.items()),
-        )
+        .run("sh", "-c", CONFIGURE, "configure", *(f"-D{name}={value}" for name, value in options.items()))
         .run("cmake", "--build", "/build", "--target", "install", "--parallel", JOBS)
-        .export(NVSHMEM_DIR=PREFIX, NVSHMEM_HOME=PREFIX)
-        .library(f"{PREFIX}/lib")
+        .program(f"{PREFIX}/bin")
         .check("NVSHMEM is the pinned release", f"{PREFIX}/bin/nvshmem-info", "-a", expect=f"NVSHMEM v{pins.release}")
     )

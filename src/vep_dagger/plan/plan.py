@@ -13,6 +13,7 @@ from vep_dagger.compat.rules import LineRule
 from vep_dagger.dsl import Image, ImageSource, Layer
 from vep_dagger.matrix import Cell, Matrix, select
 from vep_dagger.matrix.cell import label_of
+from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.deployment import Deployment
 from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
 from vep_dagger.plan.job import Job, jobs_of
@@ -38,6 +39,10 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     warnings: Mapping[str, str] = field(default_factory=dict)
     """What people should know, by the vLLM release that it is about."""
+    lock: Lock | None = None
+    """The lock beside the matrix file, which the images are made with; None where there is none."""
+    recipes_own: Mapping[str, Image] = field(default_factory=dict)
+    """The images as the recipe made them, before the lock, by the keys that they have with it."""
 
     def choose(self, only: str | None) -> Plan:
         """The plan of those cells that the expression chooses; of all, without one. Raises UsageError."""
@@ -56,6 +61,11 @@ class Plan:
         """The different images, in the order of their first cells."""
         images = {id(cell.image): cell.image for cell in self.cells if cell.image}.values()
         return tuple({image.key: image for image in images}.values())
+
+    @property
+    def recipe_images(self) -> tuple[Image, ...]:
+        """The different images as the recipe made them, before the lock: what a lock is made of."""
+        return tuple(self.recipes_own.get(image.key, image) for image in self.images)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from vep_dagger.compat import Compat
 from vep_dagger.compat.rules import LineRule, Selection
-from vep_dagger.dsl import Image, Recipe
+from vep_dagger.dsl import Image, Impossible, Recipe
 from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
 from vep_dagger.matrix import Cell, Matrix, expand
 from vep_dagger.matrix.cell import thaw
+from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.collector import collector_paused
 from vep_dagger.plan.deployment import OWN_BENCH_FLAGS, OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
+from vep_dagger.plan.locking import locked
 from vep_dagger.plan.model_source import directory_digest, is_directory_name
 from vep_dagger.plan.places import pin_place, serve_place
 from vep_dagger.plan.plan import Plan, PlannedCell
@@ -33,8 +35,10 @@ OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
 reached."""
 
 
-def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None = None) -> Plan:
-    """The plan of a matrix, or of those cells that the expression ``only`` chooses.
+def make_plan(
+    matrix: Matrix, *, only: str | None = None, compat: Compat | None = None, lock: Lock | None = None
+) -> Plan:
+    """The plan of a matrix, or of those cells that the expression ``only`` chooses; with all that ``lock`` knows.
 
     Raises MatrixError (with the place in the file) for whatever the file says wrong, UsageError for a bad expression.
     """
@@ -42,26 +46,30 @@ def make_plan(matrix: Matrix, *, only: str | None = None, compat: Compat | None 
     _refuse_own_bench_flags(matrix)
     with collector_paused():
         cells = expand(matrix, tuple(recipe.pins_type.model_fields))
-        planner = _Planner(matrix, recipe, compat or Compat.load())
+        planner = _Planner(matrix, recipe, compat or Compat.load(), lock)
         # All of them, also with an expression: whose name a shared server bears must not depend on which cells were
         # chosen.
         planned = tuple(map(planner.plan, cells))
-    return Plan(matrix, None, planned, planner.warnings).choose(only)
+    return Plan(matrix, None, planned, planner.warnings, lock, planner.recipes_own).choose(only)
 
 
 def load_plan(path: Path, *, only: str | None = None, overlay: Path | None = None) -> Plan:
-    """The plan of a matrix file; ``overlay`` is a file that corrects the compatibility data."""
-    return make_plan(Matrix.load(path), only=only, compat=Compat.load(overlay))
+    """The plan of a matrix file and the lock beside it; ``overlay`` is a file that corrects the compatibility data."""
+    return make_plan(Matrix.load(path), only=only, compat=Compat.load(overlay), lock=Lock.of(path))
 
 
 class _Planner:
     """Makes each image, selection and server once."""
 
-    def __init__(self, matrix: Matrix, recipe: Recipe[Any], compat: Compat) -> None:
+    def __init__(self, matrix: Matrix, recipe: Recipe[Any], compat: Compat, lock: Lock | None) -> None:
         self._matrix = matrix
+        self._lock = lock
         self._recipe = recipe
         self._compat = compat
         self._images: dict[int, Image] = {}
+        self._impossible: dict[int, str] = {}
+        self.recipes_own: dict[str, Image] = {}
+        """The images as the recipe made them, by the keys that they have with the lock."""
         self._selections: dict[tuple[object, ...], Selection] = {}
         self._deployments: dict[int, Deployment] = {}
         self._serve: dict[int, Mapping[str, Any]] = {}
@@ -83,6 +91,8 @@ class _Planner:
         deployment = self._deployments.get(id(settings))
         if deployment is None:
             image = self._images.get(id(settings.pins)) or self._image(cell)
+            if image is None:
+                return PlannedCell(cell, None, None, self._impossible[id(settings.pins)])
             if self._matrix.file.serve is None:
                 return PlannedCell(cell, image)
             selection = self._select(cell, image)
@@ -91,13 +101,21 @@ class _Planner:
             deployment = self._deployments[id(settings)] = self._deployment(cell, image, selection)
         return PlannedCell(cell, deployment.image, deployment)
 
-    def _image(self, cell: Cell) -> Image:
+    def _image(self, cell: Cell) -> Image | None:
+        """The image of the cell's pins; None if they are known not to work together."""
         pins = cell.settings.pins
+        if id(pins) in self._impossible:
+            return None
         try:
-            image = self._recipe.image({name: thaw(value) for name, value in pins})
+            own = self._recipe.image({name: thaw(value) for name, value in pins})
         except ValidationError as error:
             raise self._pin_error(cell, error) from None
+        except Impossible as reason:
+            self._impossible[id(pins)] = str(reason)
+            return None
+        image = locked(own, self._lock) if self._lock else own
         self._images[id(pins)] = image
+        self.recipes_own[image.key] = own
         if self._matrix.file.serve is None:
             return image  # nobody asks what its vLLM does, or whether it has one
         try:
