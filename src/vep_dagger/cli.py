@@ -141,6 +141,31 @@ def pick(run_directory: Path) -> None:
 
 
 @vep.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@COMPAT
+@JSON
+def explain(a: str, b: str, matrix: Path, compat: Path | None, as_json: bool) -> None:
+    """Say why two cells, or a cell and a lock, differ.
+
+    A and B are each a cell's name, FILE.toml:CELL, a lock file (the same cell with that lock), plan.json of a run, or
+    the manifest of an image.
+    """
+    from vep_dagger.explain import explain as compare
+    from vep_dagger.explain import sides
+
+    found = compare(*sides(a, b, matrix, compat))
+    if as_json:
+        click.echo(found.model_dump_json(indent=1))
+        return
+    from vep_dagger.console.choose import console
+    from vep_dagger.console.explain_table import print_explanation
+
+    print_explanation(found, console(sys.stdout))
+
+
+@vep.command()
 @click.argument("cell", metavar="CELL")
 @click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
 @click.option("--context", type=click.Path(path_type=Path), help="Also make this directory: docker build DIR works.")

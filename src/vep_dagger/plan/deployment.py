@@ -8,6 +8,7 @@ from functools import cached_property
 
 from vep_dagger.compat.rules import Selection
 from vep_dagger.dsl import Image, key_of
+from vep_dagger.dsl.key import Canonical
 
 OWN_FLAGS = frozenset(
     {
@@ -73,22 +74,22 @@ class Deployment:
     """What its log must show and must not, the matrix file's own demands included, and which variables it must not
     get."""
 
+    def canonical(self) -> dict[str, Canonical]:
+        """All that decides how the server behaves: where the model directory lies does not, what it holds does."""
+        return {
+            "image": self.image.key,
+            "model": self.model.digest or self.model.source,
+            "served_model_name": self.model.served_name,
+            "nodes": self.nodes,
+            "args": self.args,
+            "env": [list(pair) for pair in self.env],
+            "unset": self.selection.unset,
+        }
+
     @cached_property
     def key(self) -> str:
-        """sha256 over all that decides how the server behaves: where the model directory lies does not, what it holds
-        does."""
-        return key_of(
-            "deployment",
-            {
-                "image": self.image.key,
-                "model": self.model.digest or self.model.source,
-                "served_model_name": self.model.served_name,
-                "nodes": self.nodes,
-                "args": self.args,
-                "env": [list(pair) for pair in self.env],
-                "unset": self.selection.unset,
-            },
-        )
+        """sha256 of everything that decides how the server behaves."""
+        return key_of("deployment", self.canonical())
 
 
 def flags(args: tuple[tuple[str, object], ...]) -> tuple[str, ...]:

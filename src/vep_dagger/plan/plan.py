@@ -72,7 +72,7 @@ class Plan:
         """The different layers, each after what it needs."""
         found: dict[str, Layer] = {}
         for image in self.images:
-            for layer in _with_needs(image):
+            for layer in with_needs(image):
                 found.setdefault(layer.key, layer)
         return tuple(found.values())
 
@@ -81,7 +81,7 @@ class Plan:
         """How many layer builds there would be if each cell were built by itself; ``len(layers)`` is what the plan
         needs."""
         cells = Counter(cell.image.key for cell in self.cells if cell.image)
-        return sum(cells[image.key] * sum(1 for _ in _with_needs(image)) for image in self.images)
+        return sum(cells[image.key] * sum(1 for _ in with_needs(image)) for image in self.images)
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -138,7 +138,7 @@ class Plan:
 
     def document_layers(self) -> list[LayerDoc]:
         """The layers as plain data."""
-        images = Counter(layer.key for image in self.images for layer in _with_needs(image))
+        images = Counter(layer.key for image in self.images for layer in with_needs(image))
         return [
             LayerDoc(
                 key=layer.key,
@@ -184,7 +184,7 @@ class Plan:
         )
 
 
-def _with_needs(image: Image) -> tuple[Layer, ...]:
+def with_needs(image: Image) -> tuple[Layer, ...]:
     """The layers of an image with all that they need, bases included; each after its needs."""
     ordered: dict[str, Layer] = {}
 
@@ -217,6 +217,7 @@ def _image(image: Image) -> ImageDoc:
         tag=image.tag,
         release=image.release,
         device=image.device,
+        base=image.base.key if isinstance(image.base, Layer) else image.base.ref,
         layers=[layer.key for layer in image.layers],
         env=image.env,
         unresolved=_unresolved(image),
