@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import last_lines
+from vep_dagger.builders.locked import locked_ways
 from vep_dagger.builders.lowering import ENVIRONMENT, Exec, command
 from vep_dagger.dsl import Check, Image
 from vep_dagger.errors import BuildError
@@ -114,11 +115,18 @@ def judge(image: Image, files: Mapping[str, str], log: Path, redact: Callable[[s
             )
         checks.append((check, output))
     records = [json.loads(line) for line in files.get(NOTES, "").splitlines() if line.strip()]
+    locked = tuple(locked_ways(image.build))
     return Proven(
         checks=tuple(checks),
         packages=_packages(files[PACKAGES]) if PACKAGES in files else None,
-        alternatives=tuple(" ".join(record["requirements"]) for record in records),
-        notes=tuple(redact(note) for record in records for note in record["notes"]),
+        alternatives=(
+            *(" ".join(way.requirements) for way in locked),
+            *(" ".join(record["requirements"]) for record in records),
+        ),
+        notes=(
+            *(way.note for way in locked if way.note),
+            *(redact(note) for record in records for note in record["notes"]),
+        ),
         sizes=_sizes(files.get(SIZES, ""), _places(image)),
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from vep_dagger.builders.locked import requirements_path, requirements_text, taken
 from vep_dagger.dsl import JOBS, Build, Check, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
 from vep_dagger.dsl.step import CacheMount, Copy, Env, Install, MakePython, Mount, Run, Secret, Workdir, Write
 from vep_dagger.errors import BuildError
@@ -252,7 +253,12 @@ def _operations(build: Build, env: dict[str, str]) -> tuple[Operation, ...]:
         match step:
             case Run():
                 done.append(replace(now, text=command(step.argv, varying), env=_pairs(env), step=step))
+            case Install(locked=()):
+                pass  # A part that no package belongs to.
             case MakePython() | Install():
+                if isinstance(step, Install) and step.locked:
+                    packages = requirements_text(step.locked)
+                    done.append(File(requirements_path(step.prefix, packages), packages, step=step))
                 text, caches = command(python_command(step), varying), (*now.caches, UV_CACHE)
                 done.append(replace(now, text=text, env=_pairs(_FOR_UV | env), caches=caches, tools=True, step=step))
             case Write():
@@ -300,9 +306,19 @@ def python_command(step: MakePython | Install) -> tuple[str, ...]:
         release = step.version if step.version.count(".") >= 2 else f"{step.version}.*"
         interpreter = f"=={release}" if step.version[:1].isdigit() else step.version
         return (f"{TOOLS}/uv", "venv", "--no-project", "--no-python-downloads", "--python", interpreter, step.prefix)
+    return (f"{step.prefix}/bin/python", f"{TOOLS}/install.py", json.dumps(_order(step), separators=(",", ":")))
+
+
+def _order(step: Install) -> dict[str, object]:
+    """What ``install.py`` is told. Of a locked installation no more than its packages and where to look for them:
+    what else has changed in the request must not build it again.
+    """
+    if step.locked is not None:
+        path = requirements_path(step.prefix, requirements_text(step.locked))
+        return {"prefix": step.prefix, "locked": path, "indexes": taken(step).indexes}
     ways = [
         {"requirements": way.requirements, "overrides": way.overrides, "indexes": way.indexes, "note": way.note}
         for way in step.alternatives
     ]
-    order = {"prefix": step.prefix, "excluded": step.excluded, "before": step.before, "ways": ways}
-    return (f"{step.prefix}/bin/python", f"{TOOLS}/install.py", json.dumps(order, separators=(",", ":")))
+    part = {"part": {"names": step.part.names, "but": step.part.but}} if step.part else {}
+    return {"prefix": step.prefix, "excluded": step.excluded, "before": step.before, "ways": ways, **part}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence  # noqa: UP035 - for old Pythons in containers
 
@@ -37,15 +38,75 @@ def pip_install(
     """The words after ``uv`` that install ``requirements`` for the interpreter ``python``. Lists are put into files of
     ``work``.
     """
-    command = ["pip", "install", "--python", python, *options]
+    limits = _limits(overrides, excluded, before, work)
+    return ["pip", "install", "--python", python, *options, *limits, "--", *requirements]
+
+
+def pip_compile(
+    python: str,
+    requirements: Sequence[str],
+    overrides: Sequence[str],
+    excluded: Sequence[str],
+    before: Optional[str],  # noqa: UP045 - as above
+    work: Path,
+    result: Path,
+    *options: str,
+) -> List[str]:  # noqa: UP006 - as above
+    """The words after ``uv`` that resolve what :func:`pip_install` would install into an empty environment, and write
+    it into the file ``result``. That must not be there: uv would prefer what it names.
+    """
+    asked = write_lines(work / "requirements.in", requirements)
+    limits = _limits(overrides, excluded, before, work)
+    plain = ["--no-header", "--no-annotate", "--output-file", str(result)]
+    return ["pip", "compile", "--python", python, *options, *plain, *limits, "--", asked]
+
+
+def install_exactly(python: str, requirements: Path, *options: str) -> List[str]:  # noqa: UP006 - as above
+    """The words after ``uv`` that install the packages of a resolution, as a file lists them, and nothing besides."""
+    return ["pip", "install", "--python", python, *options, "--no-deps", "--requirements", str(requirements)]
+
+
+REQUIRE_HASHES = "--require-hashes"
+"""For :func:`install_exactly`: what has no hash, or another one, is not installed."""
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> str:
+    """Write a list into a file; its path."""
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(file)
+
+
+def resolved_in(text: str) -> List[str]:  # noqa: UP006 - as above
+    """The packages of a file that :func:`pip_compile` has written, a requirement each."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def of_part(
+    lines: Iterable[str],
+    names: Sequence[str],
+    but: Sequence[str],
+) -> List[str]:  # noqa: UP006 - as above
+    """The requirements whose packages belong to a part, as :meth:`vep_dagger.dsl.step.Part.fits` says of a name."""
+
+    def fits(line: str) -> bool:
+        name = re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]).lower()
+        return any(fnmatchcase(name, each) for each in names) and not any(fnmatchcase(name, each) for each in but)
+
+    return [line for line in lines if fits(line)]
+
+
+def _limits(
+    overrides: Sequence[str],
+    excluded: Sequence[str],
+    before: Optional[str],  # noqa: UP045 - as above
+    work: Path,
+) -> List[str]:  # noqa: UP006 - as above
+    words: List[str] = []  # noqa: UP006 - as above
     for option, lines in (("--overrides", overrides), ("--excludes", excluded)):
         if lines:
-            file = work / f"{option[2:]}.txt"
-            file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            command += [option, str(file)]
-    if before:
-        command += ["--exclude-newer", before]
-    return [*command, "--", *requirements]
+            words += [option, write_lines(work / f"{option[2:]}.txt", lines)]
+    return [*words, "--exclude-newer", before] if before else words
 
 
 def with_links(present: str, more: Iterable[str]) -> str:

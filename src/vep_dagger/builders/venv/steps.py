@@ -13,13 +13,13 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltLayer, LayerState, OnLayer, translate
 from vep_dagger.builders.cache import size_of
-from vep_dagger.builders.venv.commands import Commands
-from vep_dagger.builders.failures import failed, installation_failed, last_lines
-from vep_dagger.builders.venv.interpreter import platform_tag
+from vep_dagger.builders.failures import failed, last_lines
 from vep_dagger.builders.manifest import CheckEntry, Interpreter, Manifest, StepEntry, write_manifest
+from vep_dagger.builders.venv.commands import Commands
+from vep_dagger.builders.venv.installation import Installation
+from vep_dagger.builders.venv.interpreter import platform_tag
 from vep_dagger.builders.venv.refusal import name_of
-from vep_dagger.builders.uv_words import pip_install, unavailable
-from vep_dagger.dsl import Alternative, Check, Image, Step, key_of, with_jobs
+from vep_dagger.dsl import Check, Image, Step, key_of, with_jobs
 from vep_dagger.dsl.step import CacheMount, Env, Install, MakePython, Run, Secret, Write
 from vep_dagger.errors import BuildError, MachineError
 
@@ -47,8 +47,7 @@ class Lowering:
         self._place = place
         self._commands = commands
         self._prefix = image.python_prefix or ""
-        self._notes: list[str] = []
-        self._taken: list[str] = []
+        self._installation = Installation(image, environment, commands)
         commands.paths[self._prefix] = str(environment)
 
     async def run(self) -> None:
@@ -79,8 +78,8 @@ class Lowering:
             env=self._image.env,
             steps=steps,
             checks=checks,
-            alternatives=self._taken,
-            notes=self._notes,
+            alternatives=self._installation.taken,
+            notes=self._installation.notes,
             packages=_packages(self._environment),
             size_bytes=size.total,
             built=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,7 +106,7 @@ class Lowering:
             case MakePython():
                 await self._make_python(where)
             case Install():
-                await self._install(step, where)
+                await self._installation.install(step, where)
             case Run():
                 argv = [with_jobs(argument, _jobs()) for argument in step.argv]
                 code, lines = await self._commands.run_program(argv, secrets=True)
@@ -133,46 +132,6 @@ class Lowering:
         )
         if code:
             raise failed(where, code, lines, self._commands.log)
-
-    async def _install(self, step: Install, where: str) -> None:
-        way = await self._first_that_resolves(step, where)
-        self._taken.append(" ".join(way.requirements))
-        if way.note:
-            self._note(way.note)
-        self._say(f"installing {' '.join(way.requirements)}")
-        code, lines = await self._commands.run_uv(*self._pip_install(step, way), links=way.indexes)
-        if code:
-            raise installation_failed(where, code, lines, self._commands.log, step.before)
-
-    async def _first_that_resolves(self, step: Install, where: str) -> Alternative:
-        """The first alternative whose requirements the machine's indexes have; the last one, unasked, if none has.
-
-        Their dependencies are left to the installation: alternatives differ in what they ask for, and resolving all of
-        it for each takes as long as half a build.
-        """
-        for way in step.alternatives[:-1]:
-            why: str | None
-            try:
-                code, lines = await self._ask(step, way)
-            except BuildError as error:
-                why = error.what
-            else:
-                if code == 0:
-                    return way
-                why = unavailable(lines)
-                if why is None:
-                    # Not for want of packages: taking another way would hide a mistake.
-                    raise failed(where, code, lines, self._commands.log)
-            self._note(f"passed over {way.note or ' '.join(way.requirements)}: {why}")
-        return step.alternatives[-1]
-
-    async def _ask(self, step: Install, way: Alternative) -> tuple[int, list[str]]:
-        return await self._commands.ask_uv(*self._pip_install(step, way, "--dry-run", "--no-deps"), links=way.indexes)
-
-    def _pip_install(self, step: Install, way: Alternative, *options: str) -> list[str]:
-        python = str(self._environment / "bin" / "python")
-        work = self._commands.work
-        return pip_install(python, way.requirements, way.overrides, step.excluded, step.before, work, *options)
 
     async def _check(self, check: Check) -> CheckEntry:
         where = f"{self._image.tag}, check {check.name!r}"
@@ -218,11 +177,6 @@ class Lowering:
                 settled.write_bytes(content.replace(aside, place))
                 shutil.copymode(script, settled)
                 settled.replace(script)
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
-        self._say(text)
-        self._commands.write_log(f"{text}\n")
 
     def _say(self, text: str) -> None:
         self._commands.say(f"{self._image.tag}: {text}")
