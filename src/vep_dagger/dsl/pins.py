@@ -6,16 +6,31 @@ table for several (``nccl = { version = "v2.27.7-1", gencode = ["90a"] }``).
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
 from vep_dagger.dsl.key import Canonical
 
 Version = Annotated[str, StringConstraints(pattern=r"^v?[0-9][0-9A-Za-z.+_-]*$")]
 """A release as upstream writes it, with or without its ``v``."""
 
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+def _whole_commit(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", value):
+        short = re.fullmatch(r"[0-9a-f]{4,39}", value)
+        raise ValueError(
+            f"{value!r} is a short commit, and may stand for another one tomorrow: write all 40 characters, which "
+            f"`git rev-parse {value}` says in a clone"
+            if short
+            else f"{value!r} is no commit: write all 40 characters, which `git rev-parse NAME` says of a tag or branch "
+            "in a clone"
+        )
+    return value
+
+
+Commit = Annotated[str, AfterValidator(_whole_commit)]
 """A full git commit."""
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
-from vep_dagger.layers import cuda, nvshmem, torch
+from vep_dagger.layers import cuda, kernels, nvshmem, torch
+from vep_dagger.layers.architectures import TorchArchitecture
 
 PREFIX = "/opt/deepep"
 
 CHECK = "import torch, deep_ep; print(deep_ep.Buffer.get_dispatch_config(16).get_rdma_buffer_size_hint(14336, 16))"
+
+# setup.py puts the directory of NVSHMEM into the module, and the loader must take NVSHMEM from there, not from a wheel.
+WHICH_NVSHMEM = f"""
+set -eu
+library=$(find {PREFIX} -name 'deep_ep_cpp*.so')
+ldd "$library" | grep 'libnvshmem_host'
+"""
 
 
 class Pins(LayerPins):
     """The commit, and the architectures as torch writes them."""
 
     commit: Commit = "c18eabdebf1381978ff884d278f6083a6153be3f"
-    architectures: tuple[str, ...] = ("9.0a+PTX", "10.0")
+    architectures: tuple[TorchArchitecture, ...] = ("9.0a+PTX", "10.0")
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, nvshmem.nvshmem, torch.torch_build])
@@ -23,6 +31,9 @@ def deepep(build: Build, pins: Pins) -> Build:
     build = build.mount(git("https://github.com/deepseek-ai/DeepEP.git", pins.commit), "/src").env(
         NVSHMEM_DIR=nvshmem.PREFIX, TORCH_CUDA_ARCH_LIST=";".join(pins.architectures)
     )
-    return torch.install_kernels(build, "/src", PREFIX).check(
-        "DeepEP has its kernels over NVSHMEM", *cuda.without_driver("python3", "-c", CHECK), expect="91887744"
+    built = torch.install_kernels(build, "/src", PREFIX)
+    return (
+        kernels.proven(built, "DeepEP", PREFIX, pins.commit)
+        .check("DeepEP has its kernels over NVSHMEM", *cuda.without_driver("python3", "-c", CHECK), expect="91887744")
+        .check("DeepEP loads the image's NVSHMEM", "sh", "-c", WHICH_NVSHMEM, expect=f"=> {nvshmem.PREFIX}/lib/")
     )

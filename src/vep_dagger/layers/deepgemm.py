@@ -1,14 +1,35 @@
 """DeepGEMM: FP8 matrix kernels, compiled at run time.
 
-Source: https://github.com/deepseek-ai/DeepGEMM (README, setup.py, .gitmodules).
+Source: https://github.com/deepseek-ai/DeepGEMM (README, setup.py, .gitmodules, csrc/jit/compiler.hpp).
 """
 
 from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
-from vep_dagger.layers import cuda, torch
+from vep_dagger.layers import cuda, kernels, torch
 
 PREFIX = "/opt/deepgemm"
+
+# As csrc/jit/compiler.hpp calls nvcc. One file that includes the kernel's template and cutlass is enough to know that
+# compiler, its host compiler, and all headers are there.
+COMPILE = f"""
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+header=$(find {PREFIX}/deep_gemm/include -name sm90_bf16_gemm.cuh -o -name 'sm90_fp8_gemm_1d2d.cuh' | sort | head -n 1)
+echo "#include <${{header#{PREFIX}/deep_gemm/include/}}>" >"$work/kernel.cu"
+cat >>"$work/kernel.cu" <<'END'
+extern "C" __global__ void __launch_bounds__(128, 1) probe(float* out) {{
+    cutlass::arch::warpgroup_reg_alloc<232>();
+    out[threadIdx.x] = static_cast<float>(deep_gemm::ceil_div(threadIdx.x, 3u));
+}}
+END
+nvcc "$work/kernel.cu" -o "$work/kernel.cubin" -std=c++20 --gpu-architecture=sm_90a -cubin -O3 \\
+    -I{PREFIX}/deep_gemm/include --diag-suppress=39,161,174,177,186,940 \\
+    --compiler-options=-fPIC,-O3,-fconcepts,-Wno-deprecated-declarations,-Wno-abi \\
+    --expt-relaxed-constexpr --expt-extended-lambda
+cuobjdump -elf "$work/kernel.cubin" | grep -m1 -o 'probe'
+"""
 
 
 class Pins(LayerPins):
@@ -24,13 +45,18 @@ class Pins(LayerPins):
 
 @layer(prefix=PREFIX, needs=[cuda.devel, torch.torch_build])
 def deepgemm(build: Build, pins: Pins) -> Build:
-    """The Python package with the headers that its compiler needs at run time."""
+    """The Python package with the headers that its compiler needs at run time. Its submodules are sources of their own,
+    so that each is pinned, cached and mirrored by itself.
+    """
     build = (
-        build.mount(git("https://github.com/deepseek-ai/DeepGEMM.git", pins.commit), "/src")
-        .mount(git("https://github.com/NVIDIA/cutlass.git", pins.cutlass), "/src/third-party/cutlass")
-        .mount(git("https://github.com/fmtlib/fmt.git", pins.fmt), "/src/third-party/fmt")
+        build.mount(git("https://github.com/deepseek-ai/DeepGEMM.git", pins.commit, submodules=False), "/src")
+        .mount(git("https://github.com/NVIDIA/cutlass.git", pins.cutlass, submodules=False), "/src/third-party/cutlass")
+        .mount(git("https://github.com/fmtlib/fmt.git", pins.fmt, submodules=False), "/src/third-party/fmt")
     )
+    built = torch.install_kernels(build, "/src", PREFIX)
     # torch first: the extension finds torch's libraries only in a process that has them.
-    return torch.install_kernels(build, "/src", PREFIX).check(
-        "DeepGEMM can be imported", *cuda.without_driver("python3", "-c", "import torch, deep_gemm")
+    return (
+        kernels.proven(built, "DeepGEMM", PREFIX, pins.commit)
+        .check("DeepGEMM can be imported", *cuda.without_driver("python3", "-c", "import torch, deep_gemm"))
+        .check("DeepGEMM's kernels compile in the image", "sh", "-c", COMPILE, expect="probe")
     )

@@ -14,7 +14,7 @@ from pydantic import StringConstraints
 
 from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Version, git, http, layer
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
-from vep_dagger.layers.architectures import Architecture
+from vep_dagger.layers.architectures import DeviceArchitecture
 
 PREFIX = "/opt/nvshmem"
 REPOSITORY = "https://github.com/NVIDIA/nvshmem.git"
@@ -88,12 +88,17 @@ class Pins(LayerPins):
     wheel: WheelAddress | None = None
     """The address of NVIDIA's wheel for this platform, instead of building: no ``nvshmem-info``, and NVIDIA's choice of
     architectures, transports and bootstraps."""
-    architectures: tuple[Architecture, ...] = ("90a", "100")
+    architectures: tuple[DeviceArchitecture, ...] = ("90a", "100")
 
     @property
     def release(self) -> str:
         """``3.4.5`` of the tag ``v3.4.5-0``."""
         return self.version.removeprefix("v").partition("-")[0]
+
+    @property
+    def for_one_cuda(self) -> bool:
+        """Whether it is an archive, which is made for CUDA 12, and not a tag or a wheel."""
+        return isinstance(self.source, HttpSource) and self.wheel is None
 
     @property
     def source(self) -> GitSource | HttpSource:

@@ -1,32 +1,78 @@
-"""torch: which release, and the environment that kernels are compiled against.
+"""torch: which release, which build of it, and the environment that kernels are compiled against.
 
-Sources: each vLLM release pins its torch in its wheel's metadata (:mod:`vep_dagger.compat` has the table); PyTorch's
-indexes by CUDA release (https://pytorch.org/get-started/locally/).
+Sources: each vLLM release requires one torch (:mod:`vep_dagger.compat` has the table); PyTorch's RELEASE.md ("Release
+Compatibility Matrix") and indexes (https://download.pytorch.org/whl/) for the CUDA releases that torch is built for;
+the metadata of the wheels on PyPI for what those are built for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated
 
+from packaging.version import Version as Parsed
 from pydantic import StringConstraints
 
 from vep_dagger.compat import Compat
 from vep_dagger.compat.rules import Release
 from vep_dagger.dsl import JOBS, Alternative, Build, LayerPins, Version, layer
 from vep_dagger.errors import CompatError
-from vep_dagger.layers import cuda
+from vep_dagger.layers import cuda, python
 
-Minor = Annotated[str, StringConstraints(pattern=r"^3\.[0-9]+$")]
-"""A Python such as ``3.12``: the minor release is part of the paths and of the compiled modules' names."""
-
-PREFIX = "/venv"
+PREFIX = python.ENVIRONMENT
 
 COMPANIONS = ("torchaudio", "torchvision")
 """What vLLM needs beside torch, built for the same torch and CUDA."""
 
 TOOLS = ("cmake", "ninja", "numpy", "packaging", "pip", "setuptools", "wheel")
-TOOLS_BEFORE = "2025-09-01T00:00:00Z"
-"""The kernels' build tools are those of this moment, whenever a layer is built."""
+"""What the kernels' builds ask for."""
+
+PYPI = "pypi"
+
+Build_ = Annotated[str, StringConstraints(pattern=r"^(cu[0-9]{3}|pypi)$")]
+
+LIBRARIES = (
+    "cuda-bindings", "cuda-pathfinder", "cuda-toolkit", "nvidia-*-cu12", "nvidia-*-cu13", "nvidia-cublas",
+    "nvidia-cuda-*", "nvidia-cufft", "nvidia-cufile", "nvidia-curand", "nvidia-cusolver", "nvidia-cusparse",
+    "nvidia-nvjitlink", "nvidia-nvtx",
+)  # fmt: skip
+"""The packages with NVIDIA's libraries that torch requires, by the names of CUDA 12's and CUDA 13's."""
+
+PARTS = (LIBRARIES, ("torch", "triton", *COMPANIONS))
+"""What an installation is cut into, so that vLLM releases with one torch share the larger part of their images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a torch release."""
+
+    builds: tuple[str, ...]
+    """The CUDA builds that PyTorch's indexes are known to have, oldest first."""
+    pypi: str
+    """The build on PyPI."""
+    before: str
+    """A moment after its release, to find build tools and dependencies as of then."""
+
+
+KNOWN: Mapping[str, Known] = MappingProxyType(
+    {
+        "2.7.0": Known(("cu118", "cu126", "cu128"), "cu126", "2025-09-01T00:00:00Z"),
+        "2.7.1": Known(("cu118", "cu126", "cu128"), "cu126", "2025-09-01T00:00:00Z"),
+        "2.8.0": Known(("cu126", "cu128", "cu129"), "cu128", "2025-10-01T00:00:00Z"),
+        "2.9.0": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2025-12-01T00:00:00Z"),
+        "2.9.1": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2026-01-01T00:00:00Z"),
+        "2.10.0": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2026-03-01T00:00:00Z"),
+        "2.11.0": Known(("cu126", "cu128", "cu130"), "cu130", "2026-05-01T00:00:00Z"),
+        "2.13.0": Known(("cu130",), "cu130", "2026-09-01T00:00:00Z"),
+        "2.14.0": Known(("cu130",), "cu130", "2026-10-15T00:00:00Z"),
+    }
+)
+"""The torch releases that vLLM's releases require."""
+
+PYPI_ON_ARM = "2.11.0"
+"""The first release whose build on PyPI has CUDA on arm64 too (its metadata requires CUDA's libraries there)."""
 
 
 def release_of(vllm: str) -> Release:
@@ -37,18 +83,47 @@ def release_of(vllm: str) -> Release:
         raise ValueError(error.what + (f"; {error.hint}" if error.hint else "")) from None
 
 
-def wheel(version: str, minor: str, *others: str) -> Alternative:
-    """torch built for a CUDA of this minor release (PyPI's build of the same torch may be made for another one), its
-    companions, and what is to be resolved with them.
+def build_for(version: str, minor: str) -> str:
+    """The build of a torch release for a CUDA such as ``12.8``, on PyTorch's index. Raises ValueError where that
+    release has none, with those that it has.
     """
-    tag = f"cu{minor.replace('.', '')}"
-    pages = tuple(f"https://download.pytorch.org/whl/{tag}/{name}/" for name in ("torch", *COMPANIONS))
-    return Alternative((f"torch=={version}+{tag}", *COMPANIONS, *others), indexes=pages)
+    build = f"cu{minor.replace('.', '')}"
+    known = KNOWN.get(version)
+    if known and build not in known.builds:
+        releases = ", ".join(_minor(each) for each in known.builds)
+        raise ValueError(
+            f"torch {version} has no build for CUDA {minor} that is known here, but for CUDA {releases}: pin one of "
+            f'those, or choose a build by name, such as torch = {{ build = "{known.builds[-1]}" }}'
+        )
+    return build
 
 
-def site(prefix: str, python: str) -> str:
-    """Where the environment at ``prefix`` keeps its packages."""
-    return f"{prefix}/lib/python{python}/site-packages"
+def cuda_of(version: str, build: str) -> str | None:
+    """The CUDA that a build is made for; None for PyPI's of a release that is not known."""
+    if build != PYPI:
+        return _minor(build)
+    known = KNOWN.get(version)
+    return _minor(known.pypi) if known else None
+
+
+def on_arm(version: str) -> bool:
+    """Whether PyPI's build of a torch release has CUDA on arm64."""
+    return Parsed(version) >= Parsed(PYPI_ON_ARM)
+
+
+def _minor(build: str) -> str:
+    """``12.8`` of ``cu128``."""
+    return f"{build[2:-1]}.{build[-1]}"
+
+
+def requirements(version: str, build: str, *others: str) -> Alternative:
+    """torch in this build, its companions, and what is to be resolved with them: one resolution for all, since a
+    second one could replace the torch of the first.
+    """
+    if build == PYPI:
+        return Alternative((f"torch=={version}", *COMPANIONS, *others))
+    pages = tuple(f"https://download.pytorch.org/whl/{build}/{name}/" for name in ("torch", *COMPANIONS))
+    return Alternative((f"torch=={version}+{build}", *COMPANIONS, *others), indexes=pages)
 
 
 def install_kernels(build: Build, source: str, prefix: str) -> Build:
@@ -56,30 +131,51 @@ def install_kernels(build: Build, source: str, prefix: str) -> Build:
 
     A recipe names the prefix in a ``.pth`` file of the image's environment: it is found without being installed there.
     """
-    jobs = {"MAX_JOBS": JOBS, "CMAKE_BUILD_PARALLEL_LEVEL": JOBS}
-    return build.env(jobs, PATH=f"{PREFIX}/bin:{cuda.PATH}").run(
+    return build.env(
+        {"MAX_JOBS": JOBS, "CMAKE_BUILD_PARALLEL_LEVEL": JOBS},
+        PATH=f"{PREFIX}/bin:{python.PATH}",
+        # CMake looks for Python in the environment only if it is told of one.
+        VIRTUAL_ENV=PREFIX,
+        # The pinned interpreter was compiled by clang and would have extensions linked by it.
+        CC="gcc",
+        CXX="g++",
+        LDSHARED="gcc -shared",
+        LDCXXSHARED="g++ -shared",
+    ).run(
         f"{PREFIX}/bin/python", "-m", "pip", "install",
         "--no-deps", "--no-build-isolation", "--no-compile", "--target", prefix, source,
     )  # fmt: skip
 
 
+class Choice(LayerPins):
+    """What a matrix file may pin of torch. None stands for what follows: the release from vLLM's, the build from CUDA's
+    release (on PyTorch's index).
+    """
+
+    version: Version | None = None
+    build: Build_ | None = None
+    """``cu126`` and its like, or ``pypi`` for the build that PyPI has."""
+
+
 class Pins(LayerPins):
-    """torch, the CUDA minor release of its build, and the Python that it is for."""
+    """torch and its build, and the Python that it is for."""
 
     version: Version = "2.7.1"
-    cuda: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+$")] = "12.8"
-    python: Minor = "3.12"
+    build: Build_ = "cu128"
+    python: str = "3.12.11"
 
 
-@layer(prefix=PREFIX, needs=[cuda.devel])
+@layer(prefix=PREFIX, needs=[cuda.devel, python.python])
 def torch_build(build: Build, pins: Pins) -> Build:
     """torch and build tools, at the path of the image's own environment, since libraries keep absolute paths.
 
     It is for building alone and never merged into an image. vLLM is not in it: two vLLM releases with the same torch
     share the kernels.
     """
-    return (
-        build.python(pins.python, PREFIX)
-        .install(wheel(pins.version, pins.cuda), prefix=PREFIX)
-        .install(*TOOLS, before=TOOLS_BEFORE, prefix=PREFIX)
+    known = KNOWN.get(pins.version)
+    return python.environment(build, pins.python).install(
+        requirements(pins.version, pins.build, *TOOLS),
+        before=known.before if known else None,
+        prefix=PREFIX,
+        parts=PARTS,
     )
