@@ -1,0 +1,209 @@
+"""Python environments for the lock: a request, resolved by uv into packages with the hashes of their files.
+
+No interpreter of the wanted release is needed, and nothing is installed. Wheels are enough wherever there are some, so
+that no package's own code runs here; where a release has a source distribution alone, uv may have to run its build
+system to learn what it needs.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from vep_dagger.builders.base import Say
+from vep_dagger.builders.mirrors import rewrite
+from vep_dagger.builders.redaction import hidden_values, redacted
+from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.surroundings import container_surroundings, for_uv
+from vep_dagger.builders.uv_words import PLAIN_OUTPUT, QUICK, UNREACHABLE, pip_compile, unavailable, with_links
+from vep_dagger.dsl import Alternative
+from vep_dagger.errors import LockError, MachineError
+from vep_dagger.locking.wheels import GLIBC, Pythons, admitted
+from vep_dagger.plan.locking import PythonRequest
+
+TIMEOUT_S = 600
+"""For one resolution: where there is only a source distribution, uv may have to build it."""
+
+_NO_WHEELS = re.compile(r"no (usable )?wheels|building from source is disabled")
+_RESULT = "pylock.toml"
+"""What uv calls a file of this form (PEP 751)."""
+_MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+
+async def resolve_python(request: PythonRequest, settings: BuildSettings, say: Say) -> list[str]:
+    """The packages of a request, sorted: ``name==version sha256:… sha256:…``. The first alternative that resolves is
+    taken, and ``say`` hears of those that were passed over.
+
+    It is resolved for the lowest Python that the request admits (``>=3.11,<3.14``: 3.11.0), since whatever runs there
+    runs on the later ones, as a rule; of each package those wheels are kept that fit any admitted Python and the
+    platform, up to glibc 2.35, and the source distribution only where there is no such wheel. A package that later
+    Pythons alone need is not in it: pin one minor release where that matters.
+
+    Further places are rewritten by the mirrors of ``settings``; indexes are those of its ``environ``. Raises LockError
+    (no solution, a package that has no hash, a request without a Python) or MachineError (no index answered).
+    """
+    where = " ".join(request.step.alternatives[0].requirements)
+    machine = _MACHINES.get(request.platform)
+    if machine is None:
+        raise LockError(f"no Python packages can be locked for {request.platform}", where=where)
+    pythons = admitted(request.python)
+    if pythons is None:
+        raise LockError(
+            f"{request.python!r} admits no Python that packages could be resolved for",
+            where=where,
+            hint="name one with build.python() before the installation, such as 3.12 or >=3.11,<3.14",
+        )
+
+    def resolve() -> list[str]:
+        with tempfile.TemporaryDirectory(prefix="vep-lock-") as work:
+            return _Resolution(request, settings, say, machine, pythons, Path(work)).run()
+
+    return await anyio.to_thread.run_sync(resolve, abandon_on_cancel=True)
+
+
+@dataclass(frozen=True)
+class _Resolution:
+    request: PythonRequest
+    settings: BuildSettings
+    say: Say
+    machine: str
+    pythons: Pythons
+    work: Path
+
+    def run(self) -> list[str]:
+        return self._with_hashes(*self._first_that_resolves())
+
+    def _first_that_resolves(self) -> tuple[Alternative, dict[str, str]]:
+        *ways, last = self.request.step.alternatives
+        for way in ways:
+            code, lines, packages = self._resolve(way, QUICK)
+            if code == 0:
+                return way, self._versions(packages)
+            why = unavailable(lines)
+            if why is None:
+                # Not for want of packages: taking another way would hide a mistake.
+                raise self._no_solution(way, lines)
+            self.say(f"passed over {way.note or ' '.join(way.requirements)}: {self._hidden(why)}")
+        code, lines, packages = self._resolve(last, {})
+        if code:
+            raise self._no_solution(last, lines)
+        return last, self._versions(packages)
+
+    def _resolve(self, way: Alternative, patience: Mapping[str, str]) -> _Answer:
+        """By wheels alone, and where there are none by source distributions too."""
+        options = ("--python-version", self.pythons.lowest, "--python-platform", f"{self.machine}-manylinux_2_{GLIBC}")
+        excluded = self.request.step.excluded
+        asked = self._words(way.requirements, way.overrides, excluded, *options)
+        answer = self._ask([*asked[:2], "--no-build", *asked[2:]], way, patience)
+        if answer[0] and _NO_WHEELS.search("\n".join(answer[1])):
+            return self._ask(asked, way, patience)
+        return answer
+
+    def _with_hashes(self, way: Alternative, versions: Mapping[str, str]) -> list[str]:
+        """The same versions with all their files, whatever these are for: of several Pythons, uv tells only so."""
+        pins = [f"{name}=={version}" for name, version in versions.items()]
+        options = ("--no-deps", "--universal", "--python-version", self.pythons.lowest)
+        code, lines, packages = self._ask(self._words(pins, (), (), *options), way, {})
+        if code:
+            raise self._no_solution(way, lines)
+        return sorted(self._line(package) for package in packages)
+
+    def _words(
+        self, requirements: Sequence[str], overrides: Sequence[str], excluded: Sequence[str], *options: str
+    ) -> list[str]:
+        before, result = self.request.step.before, self.work / _RESULT
+        more = ("--format", "pylock.toml", "--quiet", *options)
+        return pip_compile(sys.executable, requirements, overrides, excluded, before, self.work, result, *more)
+
+    def _line(self, package: Mapping[str, Any]) -> str:
+        hashes = sorted(set(self._hashes(package)))
+        if not hashes:
+            raise LockError(
+                f"{package['name']} {package['version']} has no file with a hash for {self.request.platform} and "
+                f"Python {self.request.python}",
+                where=self._asked,
+                hint="an index or page of links must give the sha256 of each file; pin another release, or exclude it",
+            )
+        return " ".join((f"{package['name']}=={package['version']}", *hashes))
+
+    def _hashes(self, package: Mapping[str, Any]) -> Iterator[str]:
+        fitting = [file for file in package.get("wheels", []) if self.pythons.fit(_name(file), self.machine)]
+        sources = [package["sdist"]] if "sdist" in package else []
+        for file in fitting or sources:
+            if digest := file.get("hashes", {}).get("sha256"):
+                yield f"sha256:{digest}"
+
+    def _versions(self, packages: list[dict[str, Any]]) -> dict[str, str]:
+        for package in packages:
+            if not {"archive", "vcs", "directory"}.isdisjoint(package) or "version" not in package:
+                raise LockError(
+                    f"{package['name']} comes from an address and not from an index, so that it cannot be locked",
+                    where=self._asked,
+                    hint="ask for a release of it, and name a directory or page that has it as a further place",
+                )
+        return {package["name"]: package["version"] for package in packages}
+
+    def _ask(self, words: Sequence[str], way: Alternative, patience: Mapping[str, str]) -> _Answer:
+        import uv
+
+        result = self.work / _RESULT
+        result.unlink(missing_ok=True)
+        command = [uv.find_uv_bin(), *words]
+        env = {**for_uv(self.settings.environ), **PLAIN_OUTPUT, **patience}
+        links = [rewrite(place, self.settings.mirrors) for place in way.indexes]
+        env["UV_FIND_LINKS"] = with_links(env.get("UV_FIND_LINKS", ""), links)
+        if not env["UV_FIND_LINKS"]:
+            del env["UV_FIND_LINKS"]
+        try:
+            # In the root directory uv finds nobody's project.
+            done = subprocess.run(
+                command, env=env, cwd="/", capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"uv did not resolve it within {TIMEOUT_S} s", where=self._asked) from None
+        lines = f"{done.stdout}{done.stderr}".splitlines()
+        found = tomllib.loads(result.read_text(encoding="utf-8")) if done.returncode == 0 else {}
+        return done.returncode, lines, found.get("packages", [])
+
+    def _no_solution(self, way: Alternative, lines: list[str]) -> LockError | MachineError:
+        what = self._hidden(unavailable(lines) or next((line for line in reversed(lines) if line.strip()), "uv failed"))
+        where = " ".join(way.requirements)
+        if UNREACHABLE.search("\n".join(lines)):
+            return MachineError(
+                f"the package index cannot be reached: {what}",
+                where=where,
+                hint="check the network and HTTPS_PROXY, or name an index that can be reached in UV_DEFAULT_INDEX",
+            )
+        before = self.request.step.before
+        hint = f"releases after {before} are not seen, since the pin 'before' says so" if before else None
+        return LockError(f"no packages satisfy the request: {what}", where=where, hint=hint)
+
+    def _hidden(self, text: str) -> str:
+        return redacted(text, hidden_values((), self.settings.environ, container_surroundings(self.settings.environ)))
+
+    @property
+    def _asked(self) -> str:
+        return " ".join(self.request.step.alternatives[0].requirements)
+
+
+_Answer = tuple[int, list[str], list[dict[str, Any]]]
+"""uv's exit code, what it printed, and the packages that it found."""
+
+
+def _name(file: Mapping[str, Any]) -> str:
+    """A file's name: its own, or the end of its address (PEP 751)."""
+    from urllib.parse import unquote, urlsplit
+
+    if "name" in file:
+        return str(file["name"])
+    place = file.get("path") or urlsplit(file["url"]).path
+    return unquote(str(place).rpartition("/")[2])
