@@ -109,8 +109,10 @@ def pair_in_short(a: str, b: str) -> tuple[str, str]:
     if hashes[0] != hashes[1]:
         a, b = hashes
     a, b = " ".join(a.split()) or "''", " ".join(b.split()) or "''"
+    if a == b:
+        return f"{_brief(a)} (in A)", f"{_brief(b)} (with other spaces in B)"
     if max(len(a), len(b)) <= _LONG:
-        return (a, b) if a != b else (f"{a} (A)", f"{b} (B, with other spaces)")
+        return a, b
     begin = next((n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
     end = next((n for n, (one, other) in enumerate(zip(a[::-1], b[::-1], strict=False)) if one != other), 0)
     end = min(end, len(a) - begin, len(b) - begin)

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vep_dagger.dsl import Image, short
+from vep_dagger.dsl import GitSource, Image, ImageSource, Layer, Source, short
 from vep_dagger.plan import Plan
+from vep_dagger.plan.open_sources import OpenSource, open_sources
+from vep_dagger.plan.plan import with_needs
 
 ROWS = 60
 """Cells that a table shows; ``--json`` has them all."""
@@ -21,6 +23,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(_cells(plan))
     if len(plan.cells) > ROWS:
         console.print(Text(f"… and {len(plan.cells) - ROWS} more cells; --json lists all", style="dim"))
+        _print_reasons(plan, console)
     console.print()
     if plan.layers:
         console.print(_layers(plan))
@@ -29,6 +32,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print()
     for line in _counts(plan):
         console.print(Text(line))
+    for line in _open(open_sources(plan)):
+        console.print(Text(line, style="yellow"))
     for warning in plan.all_warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
@@ -56,12 +61,54 @@ def _cells(plan: Plan) -> Table:
     return table
 
 
+def _print_reasons(plan: Plan, console: Console) -> None:
+    """Why cells are impossible that the table has no row for."""
+    reasons = Counter(planned.impossible for planned in plan.cells[ROWS:] if planned.impossible)
+    for reason, count in reasons.items():
+        console.print(Text(f"{count} of them impossible: {reason}", style="yellow"))
+
+
 def _layers(plan: Plan) -> Table:
-    table = _table("layer", "key", "images", "")
-    for layer, document in zip(plan.layers, plan.document_layers(), strict=True):
-        missing = Text(f"not locked: {', '.join(document.unresolved)}", style="yellow") if document.unresolved else ""
-        table.add_row(Text(layer.name), short(layer.key), str(document.images), missing)
+    """Each layer that is built, once, with how many cells share it, and what it is made of."""
+    cells = Counter(cell.image.key for cell in plan.cells if cell.image)
+    sharing: Counter[str] = Counter()
+    for image in plan.images:
+        sharing.update({layer.key: cells[image.key] for layer in with_needs(image)})
+    table = _table("layer", "key", "cells", "sources")
+    for layer in plan.layers:
+        table.add_row(Text(layer.name), short(layer.key), str(sharing[layer.key]), _sources(layer))
     return table
+
+
+def _sources(layer: Layer) -> Text:
+    base = () if isinstance(layer.base, Layer) else (layer.base,)
+    known = [_held(source) for source in (*base, *layer.build.sources) if source.resolved]
+    missing = [_asked(source) for source in (*base, *layer.build.sources) if not source.resolved]
+    text = Text(", ".join(known))
+    if missing:
+        text.append(("; " if known else "") + f"not locked: {', '.join(missing)}", style="yellow")
+    return text
+
+
+def _held(source: Source) -> str:
+    """A source in a few characters: what a person calls it, and the beginning of what it holds."""
+    match source:
+        case GitSource(url, commit, ref):
+            return " ".join(filter(None, (url.rpartition("/")[2].removesuffix(".git"), ref, (commit or "")[:12])))
+        case ImageSource(ref, digest):
+            return " ".join(filter(None, (ref, (digest or "").removeprefix("sha256:")[:12])))
+        case _:
+            return f"{source.url.rpartition('/')[2]} {(source.sha256 or '')[:12]}"
+
+
+def _asked(source: Source) -> str:
+    match source:
+        case GitSource(url, _, ref):
+            return f"{url} {ref or ''}".rstrip()
+        case ImageSource(ref):
+            return ref
+        case _:
+            return source.url
 
 
 def _images(plan: Plan) -> Table:
@@ -87,6 +134,23 @@ def _counts(plan: Plan) -> Iterator[str]:
     yield ", ".join(_many(count, what) for count, what in jobs)
     if plan.matrix.file.serve is None:
         yield "nothing to serve: the file has no [serve]"
+
+
+def _open(sources: tuple[OpenSource, ...]) -> Iterator[str]:
+    """What is not resolved, and what would resolve it."""
+    stopping = [source for source in sources if source.stops]
+    if stopping:
+        yield f"{_many(len(stopping), 'source')} not locked, and needed by every build of their layers: run `vep lock`"
+    for source in stopping:
+        if source.unseen:
+            users = ", ".join(source.used_by)
+            yield f"  {source.asked} ({users}): `vep lock` could not see it: {source.unseen}; pin what it holds"
+    resolved_late = len(sources) - len(stopping)
+    if resolved_late:
+        yield (
+            f"{_many(resolved_late, 'Python environment')} not locked, and resolved when it is installed: "
+            "`vep lock` writes its packages down"
+        )
 
 
 def _many(count: int, what: str) -> str:
