@@ -1,0 +1,171 @@
+"""Pins of ``vllm-ep`` that cannot be: refused in a plan, at the pin's place, with the reason and what works instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vep_dagger.errors import MatrixError
+from vep_dagger.plan import load_plan
+
+SHORT = "12cecfd"
+
+
+def refused(directory: Path, vllm: str, pins: str) -> str:
+    file = directory / "matrix.toml"
+    file.write_text(f'recipe = "vllm-ep"\n[pins]\n{pins}\n[axes]\nvllm = ["{vllm}"]\n', encoding="utf-8")
+    with pytest.raises(MatrixError) as error:
+        load_plan(file)
+    return error.value.render()
+
+
+def impossible(directory: Path, vllm: str, pins: str) -> str | None:
+    file = directory / "matrix.toml"
+    file.write_text(f'recipe = "vllm-ep"\n[pins]\n{pins}\n[axes]\nvllm = ["{vllm}"]\n', encoding="utf-8")
+    (cell,) = load_plan(file).cells
+    return cell.impossible
+
+
+@pytest.mark.parametrize(
+    ("vllm", "pins", "said", "marked"),
+    [
+        ("0.10.1.1", 'nvshmen = "3.3.9"', "recipe 'vllm-ep' has no pin 'nvshmen'.*did you mean 'nvshmem'", "nvshmen"),
+        (
+            "0.10.1.1",
+            f'pplx = "{SHORT}"',
+            f"pin pplx.commit: '{SHORT}' is a short commit.*write all 40 characters.*`git rev-parse {SHORT}`",
+            f'"{SHORT}"',
+        ),
+        ("0.10.1.1", 'deepep = "main"', "'main' is no commit: write all 40 characters", '"main"'),
+        (
+            "0.10.1.1",
+            'cuda = "12.9.1"',
+            r"torch 2.7.1 has no build for CUDA 12.9.*for CUDA 11.8, 12.6, 12.8: .*torch = \{ build = \"cu128\" \}",
+            '"12.9.1"',
+        ),
+        ("0.10.1.1", 'cuda = "13.0.2"', "vLLM 0.10.1.1 is made for CUDA 12.8, and the pin cuda is 13.0.2", '"13.0.2"'),
+        (
+            "0.10.1.1",
+            'cuda = "12.6.3"',
+            r'nccl is built for 100, which CUDA 12.6 does not know \(12.8 is.*gencode = \["80", "86", "89", "90"\]',
+            '"12.6.3"',
+        ),
+        (
+            "0.10.1.1",
+            'cuda = "12.6.3"\nnccl = { gencode = ["90", "100"] }',
+            r"pin nccl: nccl is built for 100, which CUDA 12.6 does not know",
+            "{ gencode",
+        ),
+        (
+            "0.10.1.1",
+            'nvshmem = { architectures = ["90"] }',
+            "pin nvshmem.architectures.0: write '90a' and not '90': only sm_90a has the instructions",
+            "{ architectures",
+        ),
+        (
+            "0.10.1.1",
+            'deepep = { architectures = ["9.0+PTX"] }',
+            r"write '9.0a\+PTX' and not '9.0\+PTX': only sm_90a",
+            "{ architectures",
+        ),
+        (
+            "0.10.1.1",
+            'nccl = { gencode = ["sm_90"] }',
+            "'sm_90' is no architecture as nvcc writes it.*write '90'",
+            "{ ge",
+        ),
+        (
+            "0.10.1.1",
+            'pplx = { architectures = ["90a"] }',
+            "'90a' is no architecture as torch writes it.*write '9.0a'",
+            "{ arch",
+        ),
+        (
+            "0.10.1.1",
+            'platform = "linux/arm64"',
+            "vLLM 0.10.1.1 has no wheel for arm64 on PyPI; 0.10.2 is the first release that has one",
+            '"linux/arm64"',
+        ),
+        (
+            "0.11.0",
+            'platform = "linux/arm64"\ntorch = { build = "pypi" }',
+            "torch 2.8.0 on PyPI has no CUDA on arm64: leave the build out",
+            "{ build",
+        ),
+        (
+            "0.11.0",
+            'platform = "linux/arm64"\n'
+            'nvshmem = { wheel = "https://x/nvidia_nvshmem_cu12-3.3.9-py3-none-manylinux2014_x86_64.whl" }',
+            "the wheel is not for linux/arm64: its name must have aarch64",
+            "{ wheel",
+        ),
+        (
+            "0.10.1.1",
+            'torch = "2.8.0"',
+            "wheel is built for torch 2.7.1, and the pin is 2.8.0: leave the version",
+            '"2.8.0"',
+        ),
+        ("0.20.0", 'cuda = "13.0.2"\ntorch = { build = "cu128" }', "build cu128 is for CUDA 12.8, and", "{ build"),
+        ("0.11.1", 'flashinfer = "0.5.3"', "requires flashinfer-python==0.5.2, and the pin is 0.5.3: leave", '"0.5.3"'),
+        (
+            "0.10.1.1",
+            'python = "3.13.1"',
+            "vLLM 0.10.1.1 runs on Python >=3.9,<3.13, and the pin is 3.13.1",
+            '"3.13.1"',
+        ),
+        ("0.10.1.1", 'python = "3.12"', "'3.12' is no release of Python such as 3.12.11", '"3.12"'),
+        ("0.10.1.1", 'before = "2025-09-01"', "no instant in UTC, such as 2025-09-01T00:00:00Z", '"2025-09-01"'),
+        ("0.10.1.1", 'all2all = "pplx"', "recipe 'vllm-ep' has no pin 'all2all'", "all2all"),
+    ],
+)
+def test_a_pin_that_cannot_be_is_refused_at_its_place(
+    tmp_path: Path, vllm: str, pins: str, said: str, marked: str
+) -> None:
+    message = refused(tmp_path, vllm, pins)
+
+    assert re.search(said, " ".join(message.split())), message
+    excerpt, marker = message.splitlines()[3:5]
+    assert excerpt[marker.index("^") :].startswith(marked), message
+
+
+@pytest.mark.parametrize(
+    ("vllm", "pins", "reason"),
+    [
+        (
+            "0.11.0",
+            f'pplx = "2bd6e30{"0" * 33}"',
+            "pplx-kernels 2bd6e30 dropped nvshmem_alloc_empty_unique_id.*pin 12cecfda252e4e646417ac263d96e994d476ee5d",
+        ),
+        ("0.11.0", 'nvshmem = "v3.5.19-1"', r"DeepEP .* can fault on NVSHMEM 3.5.19 .*pin one below 3.5.19"),
+        ("0.20.0", 'cuda = "13.0.2"', 'NVSHMEM 3.3.9 is an archive for CUDA 12, .*nvshmem = "v3.4.5-0"'),
+        (
+            "0.20.2",
+            'cuda = "13.0.2"\nnvshmem = "v3.4.5-0"\npython = "3.13.1"',
+            "the DeepGEMM in vLLM 0.20.2's wheel is compiled for Python 3.12 alone",
+        ),
+    ],
+)
+def test_pins_that_are_known_to_fail_together_make_a_cell_impossible_and_no_error(
+    tmp_path: Path, vllm: str, pins: str, reason: str
+) -> None:
+    said = impossible(tmp_path, vllm, pins)
+
+    assert said is not None
+    assert re.search(reason, said)
+
+
+@pytest.mark.parametrize(
+    ("vllm", "pins"),
+    [
+        ("0.20.0", 'cuda = "13.0.2"\nnvshmem = "v3.4.5-0"'),
+        ("0.16.0", 'nvshmem = "v3.4.5-0"'),
+        ("0.11.0", 'platform = "linux/arm64"'),
+        ("0.10.1.1", 'cuda = "12.4.1"\ntorch = { build = "pypi" }\n'
+         'nccl = { gencode = ["90"] }\nnccl_tests = { gencode = ["90"] }\nnvshmem = { architectures = ["90a"] }\n'
+         'pplx = { architectures = ["9.0a"] }\ndeepep = { architectures = ["9.0a"] }'),
+    ],
+)  # fmt: skip
+def test_what_the_messages_recommend_works(tmp_path: Path, vllm: str, pins: str) -> None:
+    assert impossible(tmp_path, vllm, pins) is None
