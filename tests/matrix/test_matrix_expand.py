@@ -53,6 +53,7 @@ def test_a_list_axis_sets_the_pin_the_key_of_serve_or_the_switch_of_its_name(cel
             ("host", "127.0.0.1"),
             ("model", "org/x"),
             ("nodes", 1),
+            ("rpc_port", 13345),
             ("tensor_parallel", 8),
         ),
         all2all="naive",

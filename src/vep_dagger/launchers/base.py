@@ -93,7 +93,7 @@ def refuse_nodes(launcher: str, nodes: int) -> None:
     if nodes > 1:
         raise UsageError(
             f"the launcher {launcher} runs a server on one node, and it wants {nodes}",
-            hint="choose cells of one node with -k",
+            hint="choose cells of one node with -k; `vep plan --json` has the command of each node",
         )
 
 

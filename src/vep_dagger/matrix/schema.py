@@ -23,6 +23,14 @@ EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Nodes = Annotated[int, Field(ge=1, json_schema_extra={"maximum": 64})]
+"""The plan holds the upper limit, where it can say what works."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+Fabric: TypeAlias = Literal["efa", "infiniband", "tcp"]
+"""The network between the nodes of a server."""
+
+RPC_PORT = 13345
 
 Metric: TypeAlias = Literal[
     "request_throughput", "output_throughput", "total_token_throughput",
@@ -51,7 +59,8 @@ class ServeChanges(Table):
     tensor_parallel: Count | None = Field(default=None, description="GPUs that share each layer.")
     data_parallel: Count | None = Field(default=None, description="Copies of the attention layers, over all nodes.")
     expert_parallel: bool | None = Field(default=None, description="Whether the experts are spread over all GPUs.")
-    nodes: Count | None = Field(default=None, description="Machines that the server runs on.")
+    nodes: Nodes | None = Field(default=None, description="Machines that the server runs on, 64 at most.")
+    fabric: Fabric | None = Field(default=None, description="The network between the nodes.")
 
 
 class Choice(Table):
@@ -96,13 +105,17 @@ class Serve(Table):
     tensor_parallel: Count = Field(default=1, description="GPUs that share each layer.")
     data_parallel: Count = Field(default=1, description="Copies of the attention layers, over all nodes.")
     expert_parallel: bool = Field(default=False, description="Whether the experts are spread over all GPUs.")
-    nodes: Count = Field(default=1, description="Machines that the server runs on.")
+    nodes: Nodes = Field(default=1, description="Machines that the server runs on, 64 at most.")
+    fabric: Fabric | None = Field(
+        default=None, description="The network between the nodes: sets what its transports and containers need."
+    )
+    rpc_port: Port = Field(
+        default=RPC_PORT, description="The port of the first node that the engines of the others connect to."
+    )
     all2all: Text | None = Field(default=None, description="The expert-parallel all-to-all backend.")
     deep_gemm: bool | None = Field(default=None, description="Whether DeepGEMM's kernels must be used.")
     host: Text = Field(default="127.0.0.1", description="The address that the server listens on.")
-    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        default=None, description="A fixed port; a free one by default."
-    )
+    port: Port | None = Field(default=None, description="A fixed port; a free one by default.")
     args: dict[Name, ArgValue] = Field(
         default_factory=dict,
         description="Flags of `vllm serve`: true gives --flag, false --no-flag, a list repeats its values.",

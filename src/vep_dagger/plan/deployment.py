@@ -9,6 +9,7 @@ from functools import cached_property
 from vep_dagger.compat.rules import Selection
 from vep_dagger.dsl import Image, key_of
 from vep_dagger.dsl.key import Canonical
+from vep_dagger.plan.nodes import Layout
 
 OWN_FLAGS = frozenset(
     {
@@ -66,13 +67,19 @@ class Deployment:
     """The first cell of the matrix that it serves; its evidence is kept under this name."""
     image: Image
     model: Model
-    nodes: int
+    layout: Layout
+    """How it lies on its nodes."""
     args: tuple[str, ...]
     """What follows ``vllm serve MODEL``, but for host and port."""
     env: tuple[tuple[str, str], ...]
     selection: Selection
     """What its log must show and must not, the matrix file's own demands included, and which variables it must not
     get."""
+
+    @property
+    def nodes(self) -> int:
+        """Machines that it runs on."""
+        return self.layout.nodes
 
     def canonical(self) -> dict[str, Canonical]:
         """All that decides how the server behaves: where the model directory lies does not, what it holds does."""
@@ -84,6 +91,8 @@ class Deployment:
             "args": self.args,
             "env": [list(pair) for pair in self.env],
             "unset": self.selection.unset,
+            # Where there is none, keys are those of before there were any.
+            **({"fabric": self.layout.fabric} if self.layout.fabric else {}),
         }
 
     @cached_property

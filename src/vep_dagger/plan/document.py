@@ -59,6 +59,28 @@ class RuleDoc(Document):
     violation: Literal["failed", "fell-back"]
 
 
+class NodeContainerDoc(Document):
+    """What the container of a node needs of its machine."""
+
+    gpus: int
+    devices: list[str] = Field(description="Device files; a star stands for every one of that name.")
+    ulimits: dict[str, int] = Field(description="-1 is no limit.")
+    ipc: str
+    host_network: bool
+
+
+class NodeCommandDoc(Document):
+    """What one node of a server runs; see :class:`vep_dagger.plan.nodes.NodeCommand`."""
+
+    rank: int = Field(description="The node's number; 0 is the head.")
+    start_rank: int = Field(description="The first of its data-parallel ranks.")
+    local: int = Field(description="How many of them it has.")
+    headless: bool
+    argv: list[str] = Field(description="The command; ``{head}``, ``{host}`` and ``{port}`` are left to fill in.")
+    env: dict[str, str]
+    container: NodeContainerDoc
+
+
 class DeploymentDoc(Document):
     """One server: image, model, arguments, environment, nodes."""
 
@@ -74,6 +96,7 @@ class DeploymentDoc(Document):
     model_digest: str | None = Field(description="sha256 over the directory's files; None for a model of the hub.")
     served_model_name: str
     nodes: int
+    node_commands: list[NodeCommandDoc] = Field(default=[], description="What each node runs, the head first.")
     args: list[str] = Field(description="What follows ``vllm serve MODEL``, but for host and port.")
     env: dict[str, str] = Field(description="Variables of the server on top of the image's.")
     unset: list[str] = Field(description="Variables that must not reach the server.")

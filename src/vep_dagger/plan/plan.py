@@ -28,6 +28,7 @@ class PlannedCell(NamedTuple):
     image: Image | None
     deployment: Deployment | None = None
     impossible: str | None = None
+from vep_dagger.plan.nodes import NodeCommand, node_commands
 
 
 @dataclass(frozen=True)
@@ -246,3 +247,22 @@ def _deployment(deployment: Deployment, cells: list[str]) -> DeploymentDoc:
 
 def _rule(rule: LineRule) -> RuleDoc:
     return RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation)
+        node_commands=[_node(node) for node in node_commands(deployment)],
+def _node(node: NodeCommand) -> NodeCommandDoc:
+    return NodeCommandDoc(
+        rank=node.rank,
+        start_rank=node.start_rank,
+        local=node.local,
+        headless=node.headless,
+        argv=list(node.argv),
+        env=dict(node.env),
+        container=NodeContainerDoc(
+            gpus=node.container.gpus,
+            devices=list(node.container.devices),
+            ulimits=dict(node.container.ulimits),
+            ipc=node.container.ipc,
+            host_network=node.container.host_network,
+        ),
+    )
+
+

@@ -24,8 +24,10 @@ from vep_dagger.matrix.cell import thaw
 from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.collector import collector_paused
 from vep_dagger.plan.deployment import OWN_BENCH_FLAGS, OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
+from vep_dagger.plan.fabrics import needs_of, why_impossible
 from vep_dagger.plan.locking import locked
 from vep_dagger.plan.model_source import directory_digest, is_directory_name
+from vep_dagger.plan.nodes import LAYOUT_FLAGS, Layout
 from vep_dagger.plan.places import pin_place, serve_place
 from vep_dagger.plan.plan import Plan, PlannedCell
 from vep_dagger.recipes.registry import find_recipe
@@ -98,7 +100,10 @@ class _Planner:
             selection = self._select(cell, image)
             if selection.impossible:
                 return PlannedCell(cell, None, None, selection.impossible)
-            deployment = self._deployments[id(settings)] = self._deployment(cell, image, selection)
+            layout = self._layout(cell, image)
+            if reason := why_impossible(layout.fabric, settings.all2all):
+                return PlannedCell(cell, None, None, reason)
+            deployment = self._deployments[id(settings)] = self._deployment(cell, image, selection, layout)
         return PlannedCell(cell, deployment.image, deployment)
 
     def _image(self, cell: Cell) -> Image | None:
@@ -185,13 +190,21 @@ class _Planner:
         except CompatError as error:
             raise MatrixError(error.what, where=serve_place(self._matrix, cell, "all2all"), hint=error.hint) from None
 
-    def _deployment(self, cell: Cell, image: Image, selection: Selection) -> Deployment:
+    def _layout(self, cell: Cell, image: Image) -> Layout:
+        serve = self._serve_of(cell)
+        layout = Layout.of(serve)
+        if fault := layout.fault(image.device, serve.get("port")):
+            key, what, hint = fault
+            raise MatrixError(f"cell {cell.slug}: {what}", where=serve_place(self._matrix, cell, key), hint=hint)
+        return layout
+
+    def _deployment(self, cell: Cell, image: Image, selection: Selection, layout: Layout) -> Deployment:
         model = self._model(cell)
         return Deployment(
             cell.slug,
             image,
             model,
-            self._serve_of(cell).get("nodes", 1),
+            layout,
             self._args(cell, selection),
             self._env(cell, selection, offline=model.digest is not None),
             selection,
@@ -223,6 +236,12 @@ class _Planner:
                     hint="use the key of [serve] or the switch that sets it: model, revision, tensor_parallel, "
                     "data_parallel, expert_parallel, all2all, deep_gemm, host, port",
                 )
+            if flag_name(name).removeprefix("no-") in LAYOUT_FLAGS and self._serve_of(cell).get("nodes", 1) > 1:
+                raise MatrixError(
+                    f"--{flag_name(name)} lays a server of several nodes out, which vep does itself",
+                    where=serve_place(self._matrix, cell, "args", name),
+                    hint="leave it out: nodes, data_parallel and rpc_port of [serve] say it",
+                )
         self._allowed.add(names)
 
     def _refuse_secret(self, cell: Cell, table: str, name: str, secret: str) -> None:
@@ -242,6 +261,7 @@ class _Planner:
     def _make_env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
         env = dict(OFFLINE) if offline else {}
         chosen = dict(selection.env)
+        network = dict(needs_of(self._serve_of(cell).get("fabric")).env)
         for name, value in cell.settings.env:
             self._refuse_secret(cell, "env", name, name)
             if name in selection.unset or chosen.get(name, value) != value:
@@ -250,7 +270,13 @@ class _Planner:
                     where=serve_place(self._matrix, cell, "env", name),
                     hint="leave the variable out; the switches all2all and deep_gemm set what this release needs",
                 )
-        return tuple(sorted((env | chosen | dict(cell.settings.env)).items()))
+            if network.get(name, value) != value:
+                raise MatrixError(
+                    f"cell {cell.slug}: {name}={value} contradicts the cell's own fabric, which sets {network[name]}",
+                    where=serve_place(self._matrix, cell, "env", name),
+                    hint="leave the variable out, or leave fabric out and set all of its variables",
+                )
+        return tuple(sorted((env | chosen | network | dict(cell.settings.env)).items()))
 
     def _model(self, cell: Cell) -> Model:
         serve = cell.settings.serve

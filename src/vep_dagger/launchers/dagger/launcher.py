@@ -68,7 +68,7 @@ class DaggerLauncher:
             raise UsageError(
                 f"the launcher {self.name} runs a server on one node, and it wants {nodes}",
                 hint="Dagger passes neither EFA devices nor the host's network into an exec; "
-                "choose cells of one node with -k",
+                "choose cells of one node with -k; `vep plan --json` has the command of each node",
             )
         if port is not None:
             with ports.reserved(host, port):
