@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from vep_dagger.errors import MatrixError
+from vep_dagger.dsl import Pins
 from vep_dagger.plan import load_plan
+from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 
 SHORT = "12cecfd"
 
@@ -169,3 +172,15 @@ def test_pins_that_are_known_to_fail_together_make_a_cell_impossible_and_no_erro
 )  # fmt: skip
 def test_what_the_messages_recommend_works(tmp_path: Path, vllm: str, pins: str) -> None:
     assert impossible(tmp_path, vllm, pins) is None
+
+
+def test_the_documentation_has_every_pin_and_its_keys() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "vllm-ep.md").read_text(encoding="utf-8").split("## Pins")[1]
+    rows = {name: row for row in page.splitlines() for name in re.findall(r"`(\w+)`", row.partition("|")[2][:40])}
+
+    for name, field in VllmEpPins.model_fields.items():
+        assert name in rows
+        tables = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+        for table in tables:
+            if issubclass(table, Pins):
+                assert not [key for key in table.model_fields if f"`{key}`" not in rows[name]], rows[name]
