@@ -15,8 +15,20 @@ from vep_dagger.matrix import Cell, Matrix, select
 from vep_dagger.matrix.cell import label_of
 from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.deployment import Deployment
-from vep_dagger.plan.document import CellDoc, DeploymentDoc, ImageDoc, LayerDoc, PickDoc, PlanDoc, RuleDoc, WorkloadDoc
+from vep_dagger.plan.document import (
+    CellDoc,
+    DeploymentDoc,
+    ImageDoc,
+    LayerDoc,
+    NodeCommandDoc,
+    NodeContainerDoc,
+    PickDoc,
+    PlanDoc,
+    RuleDoc,
+    WorkloadDoc,
+)
 from vep_dagger.plan.job import Job, jobs_of
+from vep_dagger.plan.nodes import NodeCommand, node_commands
 
 
 class PlannedCell(NamedTuple):
@@ -28,7 +40,6 @@ class PlannedCell(NamedTuple):
     image: Image | None
     deployment: Deployment | None = None
     impossible: str | None = None
-from vep_dagger.plan.nodes import NodeCommand, node_commands
 
 
 @dataclass(frozen=True)
@@ -239,15 +250,13 @@ def _deployment(deployment: Deployment, cells: list[str]) -> DeploymentDoc:
         nodes=deployment.nodes,
         args=list(deployment.args),
         env=dict(deployment.env),
+        node_commands=[_node(node) for node in node_commands(deployment)],
         unset=list(deployment.selection.unset),
         demanded=[_rule(rule) for rule in deployment.selection.demanded],
         forbidden=[_rule(rule) for rule in deployment.selection.forbidden],
     )
 
 
-def _rule(rule: LineRule) -> RuleDoc:
-    return RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation)
-        node_commands=[_node(node) for node in node_commands(deployment)],
 def _node(node: NodeCommand) -> NodeCommandDoc:
     return NodeCommandDoc(
         rank=node.rank,
@@ -266,3 +275,5 @@ def _node(node: NodeCommand) -> NodeCommandDoc:
     )
 
 
+def _rule(rule: LineRule) -> RuleDoc:
+    return RuleDoc(name=rule.name, pattern=rule.pattern, violation=rule.violation)
