@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from vep_dagger.builders.lowering import (
     lower,
     python_command,
 )
-from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer, git, image
-from vep_dagger.dsl.step import Install, MakePython
+from vep_dagger.builders.uv_words import of_part
+from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer, LockedPackage, git, image
+from vep_dagger.dsl.step import Install, MakePython, Part
 from vep_dagger.errors import BuildError
 
 PLAIN_IS = f"registry/base:1@{DIGEST}"
@@ -43,6 +44,12 @@ def part(name: str, build: Build | None = None, *needs: Layer, base: Any = CUDA,
 
 def image_of(*layers: Layer, base: Any = CUDA, build: Build | None = None) -> Image:
     return Image("probe", "probe1", "1", base, build or Build(), layers)
+
+
+def install_of(build: Build) -> Install:
+    step = build.steps[-1]
+    assert isinstance(step, Install)
+    return step
 
 
 def execs(stage: Stage) -> list[Exec]:
@@ -193,6 +200,50 @@ class TestPython:
                 {"requirements": ["app==1"], "overrides": ["lib==2"], "indexes": ["https://l/"], "note": "a note"}
             ],
         }
+
+    def test_a_part_is_told_beside_the_whole_request(self) -> None:
+        step = Install("/venv", (Alternative(("app",)),), part=Part(("torch",), but=("x",)))
+        assert json.loads(python_command(step)[-1])["part"] == {"names": ["torch"], "but": ["x"]}
+
+    def test_locked_packages_are_a_file_since_hundreds_of_them_are_too_long_for_an_argument(self) -> None:
+        packages = tuple(LockedPackage(f"p{number}", "1", (f"sha256:{number:064}",) * 6) for number in range(400))
+        build = Build().python("3.12").install("app")
+        locked = replace(build, steps=(build.steps[0], replace(install_of(build), locked=packages)))
+        _, file, command = lower(image_of(build=locked), PLAIN_IS).stage(ENVIRONMENT).operations
+        assert isinstance(file, File)
+        assert isinstance(command, Exec)
+        assert len(file.text) > 128 * 1024 > 1000 > len(command.text)
+        assert file.path in command.text
+        assert file.path.startswith("/venv/.vep-locked/")
+        assert file.text.splitlines()[7] == packages[7].requirement
+
+    def test_of_a_locked_part_nothing_is_told_that_only_others_of_the_request_change(self) -> None:
+        six = LockedPackage("six", "1", (f"sha256:{'a' * 64}",))
+
+        def of(*asked: str) -> Install:
+            return Install("/venv", (Alternative(asked),), before="2026-01-01T00:00:00Z", locked=(six,))
+
+        assert python_command(of("six", "idna==1")) == python_command(of("six", "idna==2"))
+        other = replace(six, hashes=(f"sha256:{'b' * 64}",))
+        assert python_command(of("six")) != python_command(replace(of("six"), locked=(other,)))
+
+    def test_a_locked_part_that_nothing_belongs_to_is_no_operation(self) -> None:
+        build = Build().install("app")
+        empty = replace(build, steps=(replace(install_of(build), locked=()),))
+        assert lower(image_of(build=empty), PLAIN_IS).stage(ENVIRONMENT).operations == ()
+
+    def test_places_are_those_of_the_alternative_that_a_lock_took(self) -> None:
+        cpu = Alternative(("torch==2+cpu",), indexes=("https://cpu/",))
+        step = Install("/venv", (cpu, Alternative(("torch==2",))), locked=(LockedPackage("torch", "2", ("sha256:0",)),))
+        assert json.loads(python_command(step)[-1])["indexes"] == []
+        taken = replace(step, locked=(LockedPackage("torch", "2+cpu", ("sha256:0",)),))
+        assert json.loads(python_command(taken)[-1])["indexes"] == ["https://cpu/"]
+
+    @pytest.mark.parametrize("name", ["torch", "Nvidia_NCCL.cu12", "nvidia", "torch-audio", "six"])
+    def test_a_part_is_the_same_in_a_container_as_in_a_lock(self, name: str) -> None:
+        for part in (Part(("torch",)), Part(("nvidia-*", "torch*"), but=("torch",)), Part(("*",), but=("nvidia-*",))):
+            for line in (f"{name}==1.0", f"{name} @ https://example.org/x.whl", name):
+                assert of_part([line], part.names, part.but) == ([line] if part.fits(name) else [])
 
     def test_both_have_the_tools_and_a_cache_that_the_recipe_may_put_elsewhere(self) -> None:
         build = Build().python("3.12").run("x").env(UV_CACHE_DIR="/mine").install("app")
