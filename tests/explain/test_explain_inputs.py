@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from vep_dagger.console.explain_table import CHANGES, print_explanation
 from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Layer, LockedPackage, git, http, image
 from vep_dagger.dsl.step import Install, Part
 from vep_dagger.explain import Side, explain
@@ -140,6 +143,27 @@ def test_a_step_has_the_number_that_it_has_in_the_file() -> None:
     before = EMPTY.cache("c", "/c").run("make")
     found = explain(of(replace(LOW, build=before.run("a", "1"))), of(replace(LOW, build=before.run("a", "2"))))
     assert found.layers[0].changes[0].where == "step 3 run a 2"
+
+
+def test_people_read_once_what_all_parts_of_an_installation_share() -> None:
+    a, b = (EMPTY.install(f"p=={n}", before=f"{n}", parts=(("q",), ("r",))) for n in (1, 2))
+    out = io.StringIO()
+    print_explanation(explain(of(build=a), of(build=b)), Console(file=out, width=100))
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if line.startswith(" ")] == [
+        "  step 1 install p==2 (q) (and the same in step 2, 3)",
+        "    requirement: p==1 → p==2",
+        "    before: 1 → 2",
+    ]
+
+
+def test_people_are_told_how_much_they_are_not_shown() -> None:
+    a, b = (EMPTY.env({f"V{number:02}": value for number in range(CHANGES + 3)}) for value in "ab")
+    out = io.StringIO()
+    print_explanation(explain(of(build=a), of(build=b)), Console(file=out, width=100))
+    lines = out.getvalue().splitlines()
+    assert sum(line.startswith("    variable V") for line in lines) == CHANGES
+    assert "  … and 3 more; --json has all" in lines
 
 
 def test_a_layer_that_is_only_called_otherwise_is_the_same() -> None:

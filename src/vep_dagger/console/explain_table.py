@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
@@ -77,14 +78,40 @@ def _print_notes(part: Difference, console: Console) -> None:
 
 
 def _print_changes(changes: Sequence[Change], console: Console) -> None:
-    where = ""
-    for change in changes[:CHANGES]:
-        if change.where != where and change.where:
-            console.print(_indented(change.where, 2))
-        where = change.where
-        console.print(_indented(f"{change.what}: {_values(change)}", 4 if where else 2))
-    if len(changes) > CHANGES:
-        console.print(Text(f"  … and {len(changes) - CHANGES} more; --json has all", style="dim"))
+    shown = 0
+    for places, inputs in _grouped(changes):
+        if shown >= CHANGES:
+            break
+        if places[0]:
+            also = (
+                f" (and the same in step {_names([place.split(' ', 2)[1] for place in places[1:]])})"
+                if places[1:]
+                else ""
+            )
+            console.print(_indented(places[0] + also, 2))
+        for change in inputs[: CHANGES - shown]:
+            console.print(_indented(f"{change.what}: {_values(change)}", 4 if places[0] else 2))
+        shown += len(inputs[: CHANGES - shown]) + len(inputs) * (len(places) - 1)
+    if len(changes) > shown:
+        console.print(Text(f"  … and {len(changes) - shown} more; --json has all", style="dim"))
+
+
+def _grouped(changes: Sequence[Change]) -> list[tuple[list[str], list[Change]]]:
+    """Changes by the step that they are in; steps that follow each other and have the same changes, as those do that
+    install parts of one resolution, together."""
+    groups: list[tuple[list[str], list[Change]]] = []
+    for where, found in groupby(changes, key=lambda change: change.where):
+        inputs = list(found)
+        alike = groups and where.startswith("step ") and _inputs(groups[-1][1]) == _inputs(inputs)
+        if alike and inputs[0].what != "step":
+            groups[-1][0].append(where)
+        else:
+            groups.append(([where], inputs))
+    return groups
+
+
+def _inputs(changes: Sequence[Change]) -> list[tuple[str, str | None, str | None]]:
+    return [(change.what, change.a, change.b) for change in changes]
 
 
 def _indented(text: str, columns: int) -> Padding:
