@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import CommandLine, Said
 from tests.explain.explain_lab import COMMITS, MATRIX, lock, write_stack
+from vep_dagger.builders.checks import Proven
+from vep_dagger.builders.lowering import lower
+from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.explain import Explanation
 from vep_dagger.plan import load_plan
 
@@ -130,10 +132,9 @@ def test_a_recorded_plan_has_keys_and_no_inputs(vep: CommandLine, folder: Path) 
 
 def test_a_manifest_is_compared_by_the_keys_of_its_layers(vep: CommandLine, folder: Path) -> None:
     image = load_plan(folder / "matrix.toml").images[0]
-    layers = [{"name": layer.name, "layer": layer.key} for layer in image.layers]
-    record = {"image": image.key, "tag": image.tag, "env": image.env, "layers": layers}
-    (folder / "manifest.json").write_text(json.dumps(record))
-    assert explained(vep, "manifest.json", "new").rebuilt == ["devel", "nccl", "ofi", "tests"]
+    manifest = container_manifest(lower(image, "sha256:" + "0" * 64), None, Proven(), "docker")
+    (folder / "manifest.json").write_text(manifest)
+    assert explained(vep, "manifest.json", "new").rebuilt == ["nccl", "ofi", "tests"]
     found = explained(vep, "manifest.json", "old")
     assert found.image
     assert found.image.state == "same"
