@@ -98,6 +98,6 @@ def test_a_source_that_could_not_be_seen_says_why(show: Show) -> None:
 
 def test_python_environments_are_resolved_late_and_stop_nothing(show: Show, tmp_path: Path) -> None:
     lines = show(lock())
-    assert lines[-1].startswith("1 Python environment not locked, and resolved when it is installed")
+    assert lines[-1].startswith("1 Python environment (environment) not locked, and resolved when it is installed")
     (python,) = open_sources(load_plan(tmp_path / "matrix.toml"))
     assert (python.asked, python.used_by, python.stops) == ("vllm==0.32.0", ("environment",), False)

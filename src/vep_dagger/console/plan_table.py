@@ -121,7 +121,7 @@ def _images(plan: Plan) -> Table:
 
 def _locked(image: Image) -> Text | str:
     missing = [source for source in image.build.sources if not source.resolved]
-    return Text(f"not locked: {len(missing)} sources", style="yellow") if missing else ""
+    return Text(f"not locked: {_many(len(missing), 'source')}", style="yellow") if missing else ""
 
 
 def _counts(plan: Plan) -> Iterator[str]:
@@ -145,10 +145,11 @@ def _open(sources: tuple[OpenSource, ...]) -> Iterator[str]:
         if source.unseen:
             users = ", ".join(source.used_by)
             yield f"  {source.asked} ({users}): `vep lock` could not see it: {source.unseen}; pin what it holds"
-    resolved_late = len(sources) - len(stopping)
-    if resolved_late:
+    late = [source for source in sources if not source.stops]
+    if late:
+        users = ", ".join(dict.fromkeys(name for source in late for name in source.used_by))
         yield (
-            f"{_many(resolved_late, 'Python environment')} not locked, and resolved when it is installed: "
+            f"{_many(len(late), 'Python environment')} ({users}) not locked, and resolved when it is installed: "
             "`vep lock` writes its packages down"
         )
 
