@@ -11,6 +11,7 @@ from vep_dagger.dsl import HttpSource, Image, ImageSource, Layer, Source
 from vep_dagger.dsl.step import Install, Write
 from vep_dagger.matrix import Matrix
 from vep_dagger.plan.planner import make_plan
+from vep_dagger.recipes import vllm_ep_checks
 from vep_dagger.recipes.vllm_ep import vllm_ep
 
 MATRIX = Path(__file__).parents[2] / "matrix.toml"
@@ -233,3 +234,14 @@ def test_the_environment_is_the_one_that_the_stack_is_used_with() -> None:
 def test_nothing_is_installed_after_the_variables_are_set() -> None:
     # LD_PRELOAD names a library that is merged in later: every command after it would complain.
     assert image().build.steps[-1].describe().startswith("env ")
+
+
+@pytest.mark.parametrize(("prefix", "code"), [("/", 0), ("/opt/another", 1)])
+def test_a_library_that_the_loader_takes_from_elsewhere_is_told(prefix: str, code: int) -> None:
+    argv = ["python3", "-c", vllm_ep_checks.FOUND, f"libm.so.6={prefix.rstrip('/')}"]
+
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert result.returncode == code
+    assert result.stdout.startswith("libm.so.6 is /")
+    assert ("libm.so.6 is not that of /opt/another" in result.stderr) is bool(code)

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from vep_dagger.errors import MatrixError
 from vep_dagger.dsl import Pins
+from vep_dagger.errors import MatrixError
 from vep_dagger.plan import load_plan
 from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 

@@ -45,7 +45,11 @@ for line in metadata.requires("torch"):
     wanted = Requirement(line)
     if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
         continue
-    found = metadata.version(wanted.name)
+    try:
+        found = metadata.version(wanted.name)
+    except metadata.PackageNotFoundError:
+        wrong.append(f"{line}, and it is missing")
+        continue
     if wanted.name.startswith(("nvidia-", "triton")):
         print(wanted.name, found)
     if not wanted.specifier.contains(found, prereleases=True):
