@@ -89,6 +89,9 @@ def test_nodes_and_fabric_are_in_the_key() -> None:
     serves = ["", "nodes = 2\n"] + [f'nodes = 2\nfabric = "{name}"\n' for name in FABRICS]
     keys = {plan_of(HEAD + SERVE + "data_parallel = 16\n" + serve).deployments[0].key for serve in serves}
     assert len(keys) == len(serves)
+    # The same variables by hand bring no devices into the container.
+    by_hand = plan_of(HEAD + SERVE + 'data_parallel = 16\nnodes = 2\n[serve.env]\nNCCL_NET = "Socket"\n').deployments[0]
+    assert by_hand.key not in keys
 
 
 def test_api_servers_are_the_heads_alone() -> None:
