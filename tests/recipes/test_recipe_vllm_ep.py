@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -245,3 +246,28 @@ def test_a_library_that_the_loader_takes_from_elsewhere_is_told(prefix: str, cod
     assert result.returncode == code
     assert result.stdout.startswith("libm.so.6 is /")
     assert ("libm.so.6 is not that of /opt/another" in result.stderr) is bool(code)
+
+
+@pytest.mark.parametrize(("found", "code"), [("2.26.2", 0), ("2.27.7", 1), (None, 1)])
+def test_a_package_that_a_later_installation_replaced_or_took_away_is_told(
+    tmp_path: Path, found: str | None, code: int
+) -> None:
+    def distribution(name: str, version: str, *requires: str) -> None:
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {each}" for each in requires)]
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\n" + "".join(f"{line}\n" for line in lines))
+
+    (tmp_path / "torch.py").write_text('__version__ = "2.7.1+cu128"\n')
+    distribution("torch", "2.7.1", "nvidia-nccl-cu12 (==2.26.2)", "never; python_version < '3'")
+    if found:
+        distribution("nvidia_nccl_cu12", found)
+
+    result = subprocess.run(
+        [sys.executable, "-c", vllm_ep_checks.UNCHANGED],
+        env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert result.returncode == code, result.stderr
+    assert result.stdout.startswith("torch 2.7.1+cu128")
+    assert ("nvidia-nccl-cu12" in result.stderr) is bool(code)

@@ -17,7 +17,7 @@ for pair in sys.argv[1:]:
     print(name, "is", *loaded)
     if not loaded or not all(path.startswith(prefix + "/") for path in loaded):
         wrong.append(f"{name} is not that of {prefix}")
-sys.exit("; ".join(wrong))
+sys.exit("; ".join(wrong) or 0)
 """
 """The loader, asked by name alone, as NCCL asks for its plugin, finds this image's own."""
 
@@ -54,7 +54,7 @@ for line in metadata.requires("torch"):
         print(wanted.name, found)
     if not wanted.specifier.contains(found, prereleases=True):
         wrong.append(f"{line}, and there is {found}")
-sys.exit("; ".join(wrong))
+sys.exit("; ".join(wrong) or 0)
 """
 """torch is the pinned build, and every package that it requires (its own NCCL among them) is of the release that it
 requires: no later installation has replaced one.
