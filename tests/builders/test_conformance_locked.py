@@ -82,6 +82,13 @@ def test_what_a_lock_has_is_installed_and_nothing_is_resolved(lab: Lab, make_whe
     assert built.notes == ("this",)
 
 
+def test_a_locked_version_is_not_taken_for_a_local_build_of_it(lab: Lab, make_wheel: MakeWheel) -> None:
+    plain = make_wheel("vep-torchy", "2.0")
+    build, places = lab.wheels(environment(lab), plain, make_wheel("vep-torchy", "2.0+cpu"))
+    asked = build.install(Alternative(("vep-torchy==2.0",), indexes=places))
+    assert lab.build(image_of(locked(asked, **{"vep-torchy-2.0": sha256(plain)}))).packages == {"vep-torchy": "2.0"}
+
+
 def test_a_file_with_another_hash_than_the_lock_has_is_not_installed(lab: Lab, make_wheel: MakeWheel) -> None:
     build, places = lab.wheels(environment(lab), make_wheel("vep-app"))
     asked = build.install(Alternative(("vep-app",), indexes=places))

@@ -128,8 +128,10 @@ class LockedPackage:
 
     @property
     def requirement(self) -> str:
-        """The package as a line of a requirements file that pip and uv check hashes of."""
-        return " ".join((f"{self.name}=={self.version}", *(f"--hash={each}" for each in self.hashes)))
+        """The package as a line of a requirements file that pip and uv check hashes of. It means the version as it is
+        written: ``==2.7.1`` would admit another index's ``2.7.1+cpu`` too (PEP 440), which then has another hash.
+        """
+        return " ".join((f"{self.name}==={self.version}", *(f"--hash={each}" for each in self.hashes)))
 
 
 @dataclass(frozen=True, slots=True)
