@@ -30,20 +30,29 @@ COMPAT = click.option(
     "--compat", type=click.Path(path_type=Path), help="A file that overlays what is known of vLLM's releases."
 )
 
+LOCKED = click.option("--locked", is_flag=True, help="Refuse whatever matrix.lock does not hold.")
+
+BUILDER = click.option("--builder", default="venv", show_default=True, help="Where images are built.")
+LAUNCHER = click.option("--launcher", help="Where servers run; by default where the builder's images can.")
+NETWORK = click.option("--network", metavar="NAME", help="Docker: the network of build steps and servers.")
+KEEP = click.option(
+    "--keep", metavar="DIR|REPO", help="Put finished layers aside there, and take them back from there."
+)
+FROM = click.option("--from", "published", metavar="REPO", help="--builder registry: where images were published.")
+
 
 def running(command: F) -> F:
     """The options of every command that runs jobs."""
     options = [
         ONLY,
         COMPAT,
-        click.option("--builder", default="venv", show_default=True, help="Where images are built."),
-        click.option("--launcher", help="Where servers run; by default where the builder's images can."),
-        click.option("--network", metavar="NAME", help="Docker: the network of build steps and servers."),
-        click.option(
-            "--keep", metavar="DIR|REPO", help="Put finished layers aside there, and take them back from there."
-        ),
+        LOCKED,
+        BUILDER,
+        LAUNCHER,
+        NETWORK,
+        KEEP,
         click.option("--publish", metavar="REPO", help="Push each image to REPO:<its tag>, and record the digest."),
-        click.option("--from", "published", metavar="REPO", help="--builder registry: where images were published."),
+        FROM,
         click.option("--export", type=click.Path(path_type=Path), help="Export each image to this directory."),
         click.option(
             "--out", type=click.Path(path_type=Path), help="The run directory; runs/<matrix>-<time> by default."
@@ -71,12 +80,17 @@ def vep() -> None:
 @MATRIX
 @ONLY
 @COMPAT
+@LOCKED
 @JSON
-def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> None:
+def plan(matrix: Path, only: str | None, compat: Path | None, locked: bool, as_json: bool) -> None:
     """Show cells, layers, images, jobs, and what is impossible."""
     from vep_dagger.plan import load_plan
 
     made = load_plan(matrix, only=only, overlay=compat)
+    if locked:
+        from vep_dagger.locking.check import refuse_unlocked
+
+        refuse_unlocked(made)
     if as_json:
         click.echo(made.document().model_dump_json(indent=1))
         return
@@ -84,6 +98,38 @@ def plan(matrix: Path, only: str | None, compat: Path | None, as_json: bool) -> 
     from vep_dagger.console.plan_table import print_plan
 
     print_plan(made, console(sys.stdout))
+
+
+@vep.command()
+@MATRIX
+@COMPAT
+@click.option("--check", is_flag=True, help="Ask nobody, write nothing; exit with 1 if the lock is not the matrix's.")
+@click.option("--upgrade", multiple=True, metavar="NAME", help="Ask again for a layer's pins, or for one source.")
+@JSON
+def lock(matrix: Path, compat: Path | None, check: bool, upgrade: tuple[str, ...], as_json: bool) -> None:
+    """Resolve every pin into matrix.lock, and verify what it has.
+
+    Tags become commits, images digests, archives and Python environments hashes. Exit code 2 where a tag has moved, 3
+    where something could not be reached and is not locked.
+    """
+    from vep_dagger.console.choose import console
+    from vep_dagger.console.lock_table import print_check, print_lock
+    from vep_dagger.plan import load_plan
+
+    made = load_plan(matrix, overlay=compat)
+    if check:
+        sys.exit(0 if print_check(made, console(sys.stdout), as_json=as_json) else 1)
+    import anyio
+
+    from vep_dagger.locking.complete import complete_file
+    from vep_dagger.workflow import Options
+
+    heed_signals()
+    settings = Options(matrix, "build", compat=compat).settings(made)
+    completed = anyio.run(complete_file, made, settings, lambda line: click.echo(line, err=True), upgrade)
+    print_lock(completed, console(sys.stdout), as_json=as_json)
+    if problem := completed.refusal or completed.lack:
+        raise problem
 
 
 @vep.command()
@@ -192,6 +238,47 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 
 
 @vep.command()
+@click.argument("cell", metavar="CELL")
+@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@COMPAT
+@BUILDER
+@LAUNCHER
+@NETWORK
+@KEEP
+@FROM
+@click.option("--host", help="The address to listen on; the matrix file's by default.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The matrix file's port or 8000 by default; 0 for a free one."
+)
+@click.option("--print", "only_print", is_flag=True, help="Print the commands, and do nothing.")
+def serve(cell: str, matrix: Path, host: str | None, port: int | None, only_print: bool, **options: Any) -> None:
+    """Start one cell's server in the foreground, until Ctrl-C.
+
+    CELL is a cell's name, or an expression as for -k that chooses cells of one server.
+    """
+    from vep_dagger.serving.choose import Asked
+    from vep_dagger.workflow import Options
+
+    asked = Asked(Options(matrix, "smoke", **options), cell, host, port)
+    if only_print:
+        from vep_dagger.serving.command import printed
+
+        commands = printed(asked)
+        for note in commands.notes:
+            click.echo(f"note: {note}", err=True)
+        click.echo(f"{commands.build}\n{commands.run}")
+        return
+    import anyio
+
+    from vep_dagger.serving.foreground import serve as serve_cell
+    from vep_dagger.serving.screen import Screen
+
+    heed_signals()
+    if anyio.run(serve_cell, asked, Screen(sys.stdout)):
+        raise KeyboardInterrupt
+
+
+@vep.command()
 @click.option("--network", is_flag=True, help="Also ask whether the package index answers.")
 @JSON
 def doctor(network: bool, as_json: bool) -> None:
@@ -281,7 +368,8 @@ def _again(options: Mapping[str, Any]) -> list[str]:
     given = {flag: options[name] for name, flag in flags.items() if options.get(name)}
     if options["builder"] != "venv":
         given["--builder"] = options["builder"]
-    return [word for flag, value in given.items() for word in (flag, str(value))]
+    words = [word for flag, value in given.items() for word in (flag, str(value))]
+    return [*words, "--locked"] if options["locked"] else words
 
 
 def _command(stage: Stage) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +28,12 @@ from vep_dagger.jobs.run import Run, Stage
 from vep_dagger.jobs.serving import Surroundings
 from vep_dagger.launchers.base import Launcher
 from vep_dagger.launchers.registry import OF_BUILDER, find_launcher
+from vep_dagger.locking.before import learned
+from vep_dagger.locking.check import refuse_unlocked
 from vep_dagger.plan import Plan, load_plan
 from vep_dagger.plan.document import JobKind
+from vep_dagger.plan.locking import supposed
+from vep_dagger.plan.open_sources import open_sources
 from vep_dagger.processes.leftovers import reap, reap_containers
 
 if TYPE_CHECKING:
@@ -72,6 +76,8 @@ class Options:
     """The repository that the builder ``registry`` takes images from."""
     export: Path | None = None
     """The directory that images are exported to as OCI archives."""
+    locked: bool = False
+    """Refuse whatever the lock does not hold, and write no lock."""
 
     @property
     def place(self) -> str:
@@ -82,7 +88,8 @@ class Options:
     def repeated(self) -> list[str]:
         """The words of a command line that repeats a cell of the run, besides matrix, builder and launcher."""
         given = {"--network": self.network, "--from": self.published, "--compat": self.compat}
-        return [word for flag, value in given.items() if value for word in (flag, str(value))]
+        words = [word for flag, value in given.items() if value for word in (flag, str(value))]
+        return [*words, "--locked"] if self.locked else words
 
     def settings(self, full: Plan) -> BuildSettings:
         """What builders need to know of it. ``full`` is the plan of all cells."""
@@ -117,7 +124,7 @@ async def run(options: Options, emit: Emit) -> Outcome:
     """Build, smoke and bench what is left, and report. The evidence is in the outcome's directory, whatever happens."""
     if options.retry_failed and not options.resume:
         raise UsageError("--retry-failed without --resume: a new run has nothing that failed", hint="add --resume")
-    full = load_plan(options.matrix, overlay=options.compat)
+    full = await settled_lock(load_plan(options.matrix, overlay=options.compat), options, emit)
     plan = full.choose(options.only)
     settings = options.settings(full)
     if not options.resume:
@@ -144,6 +151,30 @@ async def run(options: Options, emit: Emit) -> Outcome:
             outcome = report_of(directory, {job.id for job in plan.jobs if job.kind in STAGES[options.stage]})
     emit(Event("run-finished", str(outcome.report[0]), verdict="passed" if outcome.passed else "failed"))
     return outcome
+
+
+async def settled_lock(full: Plan, options: Options, emit: Emit) -> Plan:
+    """The plan of all cells with its lock completed, as far as the network allows, for the cells that are going to run.
+
+    A matrix without a lock whose sources all have hashes is left as it is. With ``locked`` nobody is asked and nothing
+    is written: LockError for what the lock does not hold. What cannot be built anyway is refused before anybody is
+    asked.
+    """
+    only = options.only
+    if options.resume and only is None:
+        only = RunDirectory.open(options.out or newest_run(options.matrix)).plan().only
+    chosen = full.choose(only)
+    if options.locked:
+        refuse_unlocked(chosen)
+        return full
+    if full.lock is None and not any(source.stops for source in open_sources(chosen)):
+        return full
+    if not options.resume:
+        known = {image.key: supposed(image) for image in chosen.images}
+        cells = tuple(cell._replace(image=known[cell.image.key]) if cell.image else cell for cell in chosen.cells)
+        refuse_early(replace(chosen, cells=cells), options)
+    compat = Compat.load(options.compat)
+    return await learned(full, chosen, options.settings(full), compat, lambda line: emit(Event("note", line)))
 
 
 async def _open(stack: AsyncExitStack | None, options: Options, settings: BuildSettings) -> tuple[Builder, Launcher]:

@@ -88,6 +88,7 @@ def test_the_document_is_what_its_description_says(summary: Summary) -> None:
             "run": "20261124-100000-7f3a",
             "matrix": "examples/ep/matrix.toml",
             "vep": "0.1.0",
+            "lock": None,
             "rule": {
                 "metric": "output_throughput",
                 "unit": "tok/s",

@@ -21,7 +21,8 @@ def refuse_unresolved_of(lowered: Lowered) -> None:
                 raise BuildError(
                     f"{place}: the image {source.ref} has no digest, and may be another one tomorrow",
                     where=lowered.image.tag,
-                    hint=f"write its digest into the recipe: `docker buildx imagetools inspect {source.ref}` says it",
+                    hint="`vep lock` finds it; or write it into the matrix file: "
+                    f"`docker buildx imagetools inspect {source.ref}` says it",
                     layer=name,
                 )
             try:

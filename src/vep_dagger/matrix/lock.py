@@ -207,12 +207,20 @@ class Lock:
 
     @classmethod
     def made(cls, entries: Iterable[AnyEntry]) -> Lock:
-        """A lock of these entries, put in order; of two with one identity, their users are put together."""
+        """A lock of these entries, put in order; of two with one identity, their users are put together, and one that
+        knows its content wins. Raises LockError for two that contradict each other.
+        """
         found: dict[tuple[str, ...], AnyEntry] = {}
         for entry in entries:
             same = found.get(entry.identity)
             users = sorted({*entry.used_by, *(same.used_by if same else ())})
-            found[entry.identity] = entry.model_copy(update={"used_by": users})
+            if same and same.content and entry.content not in (None, same.content):
+                raise LockError(
+                    f"{entry.asked} ({', '.join(users)}) cannot be both {same.content} and {entry.content}",
+                    hint="pin one of the two; where both are meant, name the commit or digest alone, without the tag",
+                )
+            known = same if same and same.content else entry
+            found[entry.identity] = known.model_copy(update={"used_by": users})
         return cls(tuple(sorted(found.values(), key=lambda entry: (_order(entry), entry.identity))))
 
     def at(self, path: Path) -> Lock:

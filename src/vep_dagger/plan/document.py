@@ -166,3 +166,6 @@ class PlanDoc(Document):
     )
     pick: PickDoc
     warnings: list[str]
+    lock: str | None = Field(
+        default=None, description="sha256 over all that the lock resolves pins to; None where the matrix has no lock."
+    )

@@ -85,6 +85,17 @@ def locked(image: Image, lock: Lock) -> Image:
     )
 
 
+def supposed(image: Image) -> Image:
+    """The image as if every source of it was known: to ask what else would stop it."""
+    zeros: dict[str, dict[str, object]] = {
+        GitEntry.table: {"commit": "0" * 40},
+        ArchiveEntry.table: {"sha256": "0" * 64},
+        ImageEntry.table: {"digest": f"sha256:{'0' * 64}"},
+        PythonEntry.table: {"packages": []},
+    }
+    return locked(image, Lock.made(entry.model_copy(update=zeros[entry.table]) for entry in wanted([image])))
+
+
 def _locked_layer(layer: Layer, lock: Lock) -> Layer:
     return replace(
         layer,

@@ -4,7 +4,7 @@ their order."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -53,8 +53,9 @@ class Plan:
     """What people should know, by the vLLM release that it is about."""
     lock: Lock | None = None
     """The lock beside the matrix file, which the images are made with; None where there is none."""
-    recipes_own: Mapping[str, Image] = field(default_factory=dict)
-    """The images as the recipe made them, before the lock, by the keys that they have with it."""
+    recipes_own: Mapping[str, Sequence[Image]] = field(default_factory=dict)
+    """The images as the recipe made them, before the lock, by the keys that they have with it. Several can come to one:
+    a tag, and the commit that it is."""
 
     def choose(self, only: str | None) -> Plan:
         """The plan of those cells that the expression chooses; of all, without one. Raises UsageError."""
@@ -76,8 +77,8 @@ class Plan:
 
     @property
     def recipe_images(self) -> tuple[Image, ...]:
-        """The different images as the recipe made them, before the lock: what a lock is made of."""
-        return tuple(self.recipes_own.get(image.key, image) for image in self.images)
+        """The images as the recipe made them, before the lock: what a lock is made of."""
+        return tuple(own for image in self.images for own in self.recipes_own.get(image.key, (image,)))
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -146,6 +147,7 @@ class Plan:
             gates={str(metric): float(limit) for metric, limit in file.gates.items()},
             pick=self._pick(),
             warnings=self.all_warnings,
+            lock=self.lock.digest if self.lock else None,
         )
 
     def document_layers(self) -> list[LayerDoc]:

@@ -70,7 +70,7 @@ class _Planner:
         self._compat = compat
         self._images: dict[int, Image] = {}
         self._impossible: dict[int, str] = {}
-        self.recipes_own: dict[str, Image] = {}
+        self.recipes_own: dict[str, list[Image]] = {}
         """The images as the recipe made them, by the keys that they have with the lock."""
         self._selections: dict[tuple[object, ...], Selection] = {}
         self._deployments: dict[int, Deployment] = {}
@@ -120,7 +120,7 @@ class _Planner:
             return None
         image = locked(own, self._lock) if self._lock else own
         self._images[id(pins)] = image
-        self.recipes_own[image.key] = own
+        self.recipes_own.setdefault(image.key, []).append(own)
         if self._matrix.file.serve is None:
             return image  # nobody asks what its vLLM does, or whether it has one
         try:

@@ -235,6 +235,8 @@ class Summary:
     gates: Mapping[str, float]
     pick: PickRule
     warnings: tuple[str, ...]
+    lock: str | None = None
+    """sha256 over all that the matrix's lock resolves pins to; None where it had none."""
 
     @property
     def counts(self) -> dict[Verdict, int]:

@@ -98,6 +98,7 @@ def pick_document(summary: Summary) -> dict[str, object]:
         "run": summary.facts.run,
         "matrix": summary.facts.matrix,
         "vep": summary.facts.vep_version,
+        "lock": summary.lock,
         "rule": {
             "metric": rule.metric,
             "unit": metric(rule.metric).unit,

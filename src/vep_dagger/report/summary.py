@@ -69,6 +69,7 @@ def summarise(plan: PlanDoc, records: Mapping[str, AnyRecord], facts: RunFacts) 
             plan.pick.workload or (plan.workloads[0].name if plan.workloads else None),
         ),
         warnings=tuple(clean(warning) for warning in plan.warnings),
+        lock=plan.lock,
     )
 
 

@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.cache import cache_root
+from vep_dagger.builders.locks import Lock
 from vep_dagger.builders.mirrors import shown
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.shelves import lock_of, used
@@ -58,6 +61,17 @@ async def fetch(source: GitSource | HttpSource, settings: BuildSettings, say: Sa
     return await cache.get(f"tree/{source.sha256}", shown(source.url), downloaded_and_unpacked)
 
 
+async def learn(url: str, settings: BuildSettings, say: Say) -> str:
+    """The sha256 of whatever is at an address now. The file stays in the cache, where :func:`fetch` finds it.
+
+    Raises BuildError (not there) and MachineError (unreachable, no space).
+    """
+    from vep_dagger.builders.sources.http import download_any
+
+    cache = _Cache(cache_root(settings.environ) / "sources")
+    return await cache.put(url, lambda place: download_any(url, place, settings, say))
+
+
 def refuse_unresolved(source: GitSource | HttpSource) -> None:
     """Raise BuildError for a source without a commit or sha256: nobody knows what it holds."""
     if source.resolved:
@@ -65,12 +79,12 @@ def refuse_unresolved(source: GitSource | HttpSource) -> None:
     if isinstance(source, GitSource):
         raise BuildError(
             f"the source {shown(source.url)} has no commit, only {source.ref!r}, which may be another one tomorrow",
-            hint="write its full commit into the recipe or the matrix file: the first word of "
+            hint="`vep lock` finds its commit; or write it into the matrix file: the first word of "
             f"`git ls-remote {shown(source.url)} {source.ref}`",
         )
     raise BuildError(
         f"the source {shown(source.url)} has no sha256",
-        hint=f"write it into the recipe or the matrix file: `curl -L {shown(source.url)} | sha256sum`",
+        hint=f"`vep lock` finds it; or write it into the matrix file: `curl -L {shown(source.url)} | sha256sum`",
     )
 
 
@@ -81,25 +95,41 @@ class _Cache:
     async def get(self, name: str, shown_url: str, make: Callable[[Path], Awaitable[None]]) -> Path:
         """What has this name, made by ``make`` if it is not there: once, whoever else asks at the same time."""
         place = self.root / name
-        flat = name.replace("/", "-")
         lock = lock_of(self.root, name)
         used(lock)
         if place.exists():
             return place
+        async with self._aside(lock, name.replace("/", "-"), shown_url) as content:
+            if not place.exists():
+                await make(content)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                content.rename(place)
+        return place
+
+    async def put(self, url: str, make: Callable[[Path], Awaitable[str]]) -> str:
+        """The file that ``make`` makes of what is at ``url``, under the sha256 that it says."""
+        flat = f"http-unseen-{hashlib.sha256(url.encode()).hexdigest()}"
+        async with self._aside(lock_of(self.root, flat), flat, shown(url)) as content:
+            sha256 = await make(content)
+            place = self.root / "http" / sha256
+            used(lock_of(self.root, f"http/{sha256}"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Where it is already it is the same, and whoever reads it goes on reading it.
+            content.replace(place)
+        return sha256
+
+    @asynccontextmanager
+    async def _aside(self, lock: Lock, flat: str, shown_url: str) -> AsyncIterator[Path]:
+        """Where to make something, by one process at a time; what is left there goes away."""
         building = self.root / "building"
         try:
             with anyio.fail_after(PATIENCE_S):
                 await lock.acquire("exclusive")
-                if place.exists():
-                    return place
                 await anyio.to_thread.run_sync(_sweep, building, flat)
                 aside = building / f"{flat}-{uuid.uuid4().hex}"
                 aside.mkdir(parents=True)
                 try:
-                    content = aside / "content"
-                    await make(content)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    content.rename(place)
+                    yield aside / "content"
                 finally:
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(lambda: shutil.rmtree(aside, ignore_errors=True))
@@ -113,7 +143,6 @@ class _Cache:
             ) from None
         finally:
             lock.release()
-        return place
 
 
 def _sweep(building: Path, flat: str) -> None:

@@ -25,7 +25,7 @@ QUESTION_TIMEOUT_S = 120.0
 _ALL = "2147483647"
 """The depth that git calls infinite (git-fetch, ``--unshallow``)."""
 
-_NOBODY_ANSWERS = re.compile(
+NOBODY_ANSWERS = re.compile(
     "Could not resolve host|Failed to connect|Could not connect|Connection refused|Connection timed out|"
     "Authentication failed|could not read Username|does not appear to be a git repository|Operation too slow"
 )
@@ -70,10 +70,11 @@ class _Checkout:
         self._source = source
         self._commit = source.commit or ""
         self._place = place
+        self._settings = settings
         self._say = say
         self._log = place.with_name("git.log")
-        self._environ = _environment(source, settings)
-        self._program = _program(self._environ)
+        self._environ = environment(source.url, settings)
+        self._program = program(self._environ)
         self._from = shown(rewrite(source.url, settings.mirrors))
 
     async def run(self) -> None:
@@ -102,7 +103,7 @@ class _Checkout:
             code, said = await self._run("fetch", "--quiet", "--no-tags", *words, timeout_s=FETCH_TIMEOUT_S)
             if code == 0 and await self._has_commit():
                 return
-            if code and _NOBODY_ANSWERS.search("\n".join(said)):
+            if code and NOBODY_ANSWERS.search("\n".join(said)):
                 break
         if code:
             raise self._unreachable("cannot be fetched", said)
@@ -126,12 +127,7 @@ class _Checkout:
             raise self._unreachable("has submodules that cannot be fetched", said)
 
     def _unreachable(self, what: str, said: list[str]) -> MachineError:
-        said = [shown(line) for line in said]
-        return MachineError(
-            f"{shown(self._source.url)} {what}:{last_lines(said)}",
-            where=self._from,
-            hint="check the network, HTTPS_PROXY and your access; [mirrors] in the matrix file names other places",
-        )
+        return unreachable(self._source.url, what, said, self._settings)
 
     async def _git(self, *words: str) -> None:
         code, said = await self._run(*words)
@@ -149,16 +145,27 @@ class _Checkout:
         return code, lines
 
 
-def _program(environ: Mapping[str, str]) -> str:
-    program = shutil.which("git", path=environ.get("PATH", os.defpath))
-    if program is None:
+def program(environ: Mapping[str, str]) -> str:
+    """The program git. Raises MachineError where there is none."""
+    found = shutil.which("git", path=environ.get("PATH", os.defpath))
+    if found is None:
         raise MachineError("there is no program git on PATH", hint="install it (Debian: apt-get install git)")
-    return program
+    return found
 
 
-def _environment(source: GitSource, settings: BuildSettings) -> dict[str, str]:
-    """The variables of git. Settings go through them and not through arguments, which other users can see and in which
-    a mirror's password would stand.
+def unreachable(url: str, what: str, said: list[str], settings: BuildSettings) -> MachineError:
+    """A repository that does not give what it was asked for: ``what`` of it, and what git ``said``."""
+    said = [shown(line) for line in said]
+    return MachineError(
+        f"{shown(url)} {what}:{last_lines(said)}",
+        where=shown(rewrite(url, settings.mirrors)),
+        hint="check the network, HTTPS_PROXY and your access; [mirrors] in the matrix file names other places",
+    )
+
+
+def environment(url: str, settings: BuildSettings) -> dict[str, str]:
+    """The variables of git, for the repository at ``url``. Settings go through them and not through arguments, which
+    other users can see and in which a mirror's password would stand.
     """
     environ = settings.environ
     made = for_commands(environ) | {name: environ[name] for name in _KEPT if name in environ}
@@ -168,7 +175,7 @@ def _environment(source: GitSource, settings: BuildSettings) -> dict[str, str]:
     made.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     pairs = [(name, value) for name, value in _users_pairs(environ) if name not in _SETTINGS] + [*_SETTINGS.items()]
     pairs += [(f"url.{instead}.insteadOf", prefix) for prefix, instead in settings.mirrors.items()]
-    if any(place.startswith(("file://", "/")) for place in (source.url, *settings.mirrors.values())):
+    if any(place.startswith(("file://", "/")) for place in (url, *settings.mirrors.values())):
         # git itself refuses submodules from directories, unless whoever calls it says that they are meant.
         pairs.append(("protocol.file.allow", "always"))
     made["GIT_CONFIG_COUNT"] = str(len(pairs))

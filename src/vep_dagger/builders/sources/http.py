@@ -34,13 +34,24 @@ _KIND = 0o170000
 
 
 async def download(source: HttpSource, place: Path, settings: BuildSettings, say: Say) -> None:
-    """The file of ``source`` at ``place``. Proxies and netrc are taken from this process's surroundings.
-
-    Raises BuildError (another content than the recipe says, not there) and MachineError (unreachable).
+    """The file of ``source`` at ``place``. Raises BuildError (another content than the recipe says, not there) and
+    MachineError (unreachable).
     """
-    url = rewrite(source.url, settings.mirrors)
-    say(f"fetching {shown(source.url)}")
-    digest = hashlib.sha256()
+    held = await download_any(source.url, place, settings, say)
+    if held != source.sha256:
+        raise BuildError(
+            f"{shown(source.url)} is not what the recipe says: its sha256 is {held}, and {source.sha256} was expected",
+            where=shown(rewrite(source.url, settings.mirrors)),
+            hint="it was changed there, or something between gives another file: look at it before you believe it",
+        )
+
+
+async def download_any(asked: str, place: Path, settings: BuildSettings, say: Say) -> str:
+    """Whatever is at the address ``asked`` now, at ``place``; its sha256. Proxies and netrc are taken from this
+    process's surroundings. Raises BuildError (not there) and MachineError (unreachable).
+    """
+    url = rewrite(asked, settings.mirrors)
+    say(f"fetching {shown(asked)}")
     for attempt in range(1, ATTEMPTS + 1):
         digest = hashlib.sha256()
         try:
@@ -49,22 +60,16 @@ async def download(source: HttpSource, place: Path, settings: BuildSettings, say
                 async for chunk in _chunks(url, settings):
                     digest.update(chunk)
                     await file.write(chunk)
-            break
+            return digest.hexdigest()
         except _Again as trouble:
             if attempt == ATTEMPTS:
                 raise MachineError(
-                    f"{shown(source.url)} cannot be fetched: {trouble}",
+                    f"{shown(asked)} cannot be fetched: {trouble}",
                     where=shown(url),
                     hint="check the network and HTTPS_PROXY; [mirrors] in the matrix file names another place",
                 ) from None
             await anyio.sleep(attempt)
-    if digest.hexdigest() != source.sha256:
-        raise BuildError(
-            f"{shown(source.url)} is not what the recipe says: its sha256 is {digest.hexdigest()}, "
-            f"and {source.sha256} was expected",
-            where=shown(url),
-            hint="it was changed there, or something between gives another file: look at it before you believe it",
-        )
+    raise AssertionError("the last attempt returns or raises")
 
 
 class _Again(Exception):  # noqa: N818 - it is not an error until there were several
@@ -78,15 +83,7 @@ async def _chunks(url: str, settings: BuildSettings) -> AsyncIterator[bytes]:
         async for chunk in _of_file(Path(unquote(urlsplit(url).path)), url):
             yield chunk
         return
-    bundle = certificates(settings.environ)
-    try:
-        trusted = ssl.create_default_context(cafile=str(bundle) if bundle else None)
-    except ssl.SSLError as error:
-        raise MachineError(
-            f"the certificates of this machine cannot be read: {error}",
-            where=str(bundle),
-            hint="name a bundle of certificates (PEM) in SSL_CERT_FILE",
-        ) from None
+    trusted = trust(settings)
     timeout = httpx.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     try:
         async with (
@@ -101,6 +98,19 @@ async def _chunks(url: str, settings: BuildSettings) -> AsyncIterator[bytes]:
         raise BuildError(f"{shown(url)} is no address of a web server: {error}") from None
     except httpx.HTTPError as error:
         raise _Again(str(error) or type(error).__name__) from None
+
+
+def trust(settings: BuildSettings) -> ssl.SSLContext:
+    """Whose certificates are believed. Raises MachineError where they cannot be read."""
+    bundle = certificates(settings.environ)
+    try:
+        return ssl.create_default_context(cafile=str(bundle) if bundle else None)
+    except ssl.SSLError as error:
+        raise MachineError(
+            f"the certificates of this machine cannot be read: {error}",
+            where=str(bundle),
+            hint="name a bundle of certificates (PEM) in SSL_CERT_FILE",
+        ) from None
 
 
 def _judge(status: int, reason: str, url: str) -> None:

@@ -1,0 +1,67 @@
+"""One entry of a lock, asked for where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vep_dagger.builders.base import Say
+from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.errors import LockError, MachineError, VepError
+from vep_dagger.locking.archives import resolve_archive
+from vep_dagger.locking.git import resolve_ref
+from vep_dagger.locking.registry import resolve_image
+from vep_dagger.matrix.lock import AnyEntry, ArchiveEntry, GitEntry, ImageEntry
+from vep_dagger.plan.locking import PythonRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An entry as it is now, where it comes from."""
+
+    entry: AnyEntry
+    others: frozenset[str] = field(default=frozenset())
+    """Further contents that are the same thing: of an image, those of its platforms."""
+
+    def agrees(self, content: str) -> bool:
+        """Whether that content is still the entry's."""
+        return content == self.entry.content or content in self.others
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is of a branch, which is expected to change."""
+        return isinstance(self.entry, GitEntry) and self.entry.branch
+
+
+def is_cheap(entry: AnyEntry) -> bool:
+    """Whether asking again costs a question and no download: tags and names do; what is pinned by its content alone has
+    nothing to ask.
+    """
+    return isinstance(entry, ImageEntry) or (isinstance(entry, GitEntry) and entry.ref is not None)
+
+
+async def resolve(entry: AnyEntry, request: PythonRequest | None, settings: BuildSettings, say: Say) -> Seen:
+    """What an entry is now; ``request`` is that of a Python environment.
+
+    Raises MachineError where nobody answers, and LockError for what is not there.
+    """
+    others: frozenset[str] = frozenset()
+    try:
+        match entry:
+            case GitEntry(url=url, ref=ref, commit=commit):
+                found = await resolve_ref(url, ref or commit or "", settings)
+                held: dict[str, object] = {"commit": found.commit, "branch": found.branch}
+            case ArchiveEntry(url=url):
+                held = {"sha256": await resolve_archive(url, settings, say)}
+            case ImageEntry(ref=ref):
+                tag = await resolve_image(ref, settings)
+                held, others = {"digest": tag.digest}, tag.platforms
+            case _:
+                from vep_dagger.locking.python import resolve_python
+
+                assert request is not None, "an environment is wanted by a step"
+                held = {"packages": await resolve_python(request, settings, say)}
+    except (LockError, MachineError):
+        raise
+    except VepError as error:
+        raise LockError(error.what, where=error.where, hint=error.hint) from error
+    return Seen(entry.model_copy(update={**held, "unseen": None}), others)
