@@ -68,14 +68,18 @@ async def await_ready(
     start: Start,
     deadlines: Deadlines,
     say: Callable[[str], None],
+    *,
+    tolerant: bool = False,
 ) -> None:
-    """Return when ``/health`` answers 200. Raises JobFailed at once when it cannot any more."""
+    """Return when ``/health`` answers 200. Raises JobFailed at once when it cannot any more, or, unless it is
+    ``tolerant``, when the log shows what it must not."""
     said = ""
     while True:
         watch.read()
         _note_phase(start, watch)
         check_alive(server, watch, log, f"during {_where(start, watch)}")
-        check_forbidden(watch, log)
+        if not tolerant:
+            check_forbidden(watch, log)
         if await probe.healthy():
             start.ready_seconds = round(start.elapsed, 3)
             return

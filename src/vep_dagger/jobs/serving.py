@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.compat import Compat
@@ -16,10 +15,10 @@ from vep_dagger.jobs.bench import Bench
 from vep_dagger.jobs.clock import Stopwatch
 from vep_dagger.jobs.events import Emit, Event, EventKind
 from vep_dagger.jobs.failure import JobFailed
-from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.jobs.probe import Probe
 from vep_dagger.jobs.readiness import Start, await_ready
 from vep_dagger.jobs.smoke import ask_completions, check_lines, check_version, lines_seen
+from vep_dagger.jobs.start import log_watch, model_path, server_spec
 from vep_dagger.launchers.base import Launcher, Server, ServerSpec, Stopped
 from vep_dagger.matrix import Matrix
 from vep_dagger.matrix.schema import Smoke
@@ -51,16 +50,11 @@ class Serving:
         self._job = smoke
         self._left = list(benches)
         self._deployment: Deployment = smoke.deployment
-        self._model = self._model_path()
+        self._model = model_path(around.matrix, self._deployment)
         self._number, self._directory = around.run.new_server_directory(self._deployment.slug)
         self._log_path = self._directory / "server.log"
         self._log = around.run.relative(self._log_path)
-        self._watch = LogWatch(
-            self._log_path,
-            self._deployment.selection.demanded,
-            self._deployment.selection.forbidden,
-            around.compat.phases(self._deployment.image.release),
-        )
+        self._watch = log_watch(self._log_path, self._deployment, around.compat)
         self._stopwatch = Stopwatch()
         self._seconds: float | None = None
         self._start: Start | None = None
@@ -106,33 +100,8 @@ class Serving:
         return self._around.matrix.file.smoke
 
     def _spec(self) -> ServerSpec:
-        serve = self._around.matrix.file.serve
-        assert serve is not None, "there is a deployment"
-        deployment = self._deployment
-        return ServerSpec(
-            name=deployment.slug,
-            argv=(
-                *("vllm", "serve", self._model, "--host", "{host}", "--port", "{port}"),
-                *("--served-model-name", deployment.model.served_name),
-                *deployment.args,
-            ),
-            env=dict(deployment.env),
-            unset=deployment.selection.unset,
-            directory=self._directory,
-            log=self._log_path,
-            host=serve.host,
-            port=serve.port,
-            mounts=(Path(self._model),) if deployment.model.digest is not None else (),
-            shared=self._around.run.path.resolve(),
-            gpus=deployment.image.device == "cuda",
-            key=deployment.key,
-        )
-
-    def _model_path(self) -> str:
-        """A model directory as the server finds it; the plan keeps it relative, so that it is the same everywhere."""
-        if self._deployment.model.digest is None:
-            return self._deployment.model.source
-        return str((self._around.matrix.path.parent / self._deployment.model.source).resolve())
+        around = self._around
+        return server_spec(around.matrix, self._deployment, self._directory, self._log_path, around.run.path)
 
     async def _prove(self, server: Server) -> None:
         assert self._start is not None

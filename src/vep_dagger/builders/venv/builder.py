@@ -22,13 +22,13 @@ import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
 from vep_dagger.builders.cache import Places, cache_root, touch
-from vep_dagger.builders.venv.commands import Commands
 from vep_dagger.builders.failures import no_space
-from vep_dagger.builders.venv.interpreter import choose, platform_tag
 from vep_dagger.builders.locks import Lock, Mode
 from vep_dagger.builders.manifest import Interpreter, Manifest, read_manifest
-from vep_dagger.builders.venv.refusal import refusal
 from vep_dagger.builders.surroundings import for_uv
+from vep_dagger.builders.venv.commands import Commands
+from vep_dagger.builders.venv.interpreter import choose, platform_tag
+from vep_dagger.builders.venv.refusal import refusal
 from vep_dagger.builders.venv.steps import Lowering
 from vep_dagger.dsl import Image, key_of
 from vep_dagger.dsl.step import MakePython
@@ -156,6 +156,14 @@ class VenvBuilder:
             lock.release()
         else:
             self._held[key] = lock
+
+
+def environment_place(image: Image, environ: Mapping[str, str]) -> Path:
+    """Where the environment of an image is on this machine, or will be once it is built. Raises MachineError without an
+    interpreter for it."""
+    python = next(step.version for step in image.build.steps if isinstance(step, MakePython))
+    key = environment_key(image, choose(python, _uv(), for_uv(environ)))
+    return Places(cache_root(environ)).environment(key)
 
 
 def environment_key(image: Image, interpreter: Interpreter) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vep_dagger.errors import LaunchError
 from vep_dagger.launchers.base import ServerSpec
-from vep_dagger.launchers.environment import ContainerEnvironment
+from vep_dagger.launchers.environment import LENT, OURS, ContainerEnvironment
 
 HF_CACHE = "/root/.cache/huggingface"
 """Where a container sees this machine's Hugging Face cache: the default place for root."""
@@ -85,10 +85,7 @@ class Container:
         spec = self.spec
         # What is shown here as it comes need not be kept by the daemon too.
         words = ["run", "--pull=never", "--name", self.name, "--init", "--ipc=host", "--log-driver=none"]
-        words += ["--gpus", "all"] if spec.gpus else []
-        words += ["--network", self.network] if self.network else []
-        # Without a network of its own there is nothing to hand on.
-        words += ["--publish", f"{_address(spec.host)}:{self.port}:{self.port}"] if self.published else []
+        words += self._reach()
         for place, path in self.hf_cache.items():
             words += ["--volume", mount(path, place)]
         words += ["--volume", self.volume]
@@ -107,6 +104,37 @@ class Container:
         words += ["--workdir", str(spec.directory.absolute()), *variables]
         # An image's entry point is for people who type less; ours is whole.
         return (self.program, *words, "--entrypoint=", self.image, *self.resolve(spec.argv, self.host))
+
+    def _reach(self) -> list[str]:
+        """The words for its GPUs and its network."""
+        words = ["--gpus", "all"] if self.spec.gpus else []
+        words += ["--network", self.network] if self.network else []
+        # Without a network of its own there is nothing to hand on.
+        words += ["--publish", f"{_address(self.spec.host)}:{self.port}:{self.port}"] if self.published else []
+        return words
+
+    def pasted(self, image_env: Mapping[str, str]) -> tuple[str, ...]:
+        """The line as a person starts the same server by hand: with the values of the cell's own variables, the names
+        of what comes from the surroundings, and no place of a run. Nothing needs to be there yet.
+
+        ``image_env`` are the image's variables: by hand, those that the server must not see are taken away inside.
+        """
+        spec, environment = self.spec, self.environment
+        words = ["run", "--rm", "--init", "--ipc=host", *self._reach()]
+        volumes = [(path, place, "") for place, path in self.hf_cache.items()]
+        volumes += [(path.absolute(), str(path.absolute()), ":ro") for path in spec.mounts]
+        volumes += [(path, place, ":ro") for place, path in environment.files.items()]
+        for path, place, suffix in volumes:
+            words += ["--volume", f"{path}:{place}{suffix}"]
+        shown = {**OURS, **spec.env}
+        # A model of the hub may be one that not everybody may read.
+        for name in dict.fromkeys((*environment.env, *(() if spec.mounts else ("HF_TOKEN",)))):
+            value = environment.env.get(name, "")
+            told = name in shown or value == f"{LENT}/{name}"
+            words += ["--env", f"{name}={value}" if told else name]
+        taken = [word for name in environment.unset if name in image_env for word in ("-u", name)]
+        inside = ["env", *taken] if taken else []
+        return (self.program, *words, "--entrypoint=", self.image, *inside, *self.resolve(spec.argv, self.host))
 
     def recorded(self) -> tuple[str, ...]:
         """The line as a record shows it: with the names of the variables."""
@@ -134,13 +162,18 @@ def mount(path: Path, place: str, suffix: str = "") -> str:
     return f"{path}:{place}{suffix}"
 
 
-def hf_cache(environ: Mapping[str, str]) -> dict[str, Path]:
-    """The Hugging Face cache of this machine, made if there is none, by its places in containers. Raises
-    LaunchError."""
+def hf_places(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The Hugging Face cache of this machine, whether it is there or not, by its places in containers."""
     home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser().absolute()
     places = {HF_CACHE: home}
     if hub := environ.get("HF_HUB_CACHE"):
         places[f"{HF_CACHE}/hub"] = Path(hub).expanduser().absolute()
+    return places
+
+
+def hf_cache(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The same, made if there is none. Raises LaunchError."""
+    places = hf_places(environ)
     for path in places.values():
         try:
             path.mkdir(parents=True, exist_ok=True)

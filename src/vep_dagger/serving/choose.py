@@ -1,0 +1,75 @@
+"""The one cell that is served, and where it listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vep_dagger.errors import UsageError
+from vep_dagger.plan import Deployment, Plan, load_plan
+from vep_dagger.workflow import Options
+
+PORT = 8000
+"""Where a server listens unless somebody says otherwise, as with ``vllm serve`` itself."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked to be served."""
+
+    options: Options
+    cell: str
+    """A cell's name, or an expression as for ``-k`` that chooses cells of one server."""
+    host: str | None = None
+    """None for the matrix file's."""
+    port: int | None = None
+    """None for the matrix file's, or :data:`PORT`; 0 for a free one."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A deployment in a plan of its own, which has host and port as they were asked for."""
+
+    full: Plan
+    """The plan of all cells."""
+    plan: Plan
+    deployment: Deployment
+
+
+def choose(asked: Asked) -> Chosen:
+    """The deployment that was asked for. Raises MatrixError for the file, UsageError if that is not one that a single
+    machine can serve."""
+    full = load_plan(asked.options.matrix, overlay=asked.options.compat)
+    deployment = one_deployment(full, asked.cell)
+    if deployment.nodes > 1:
+        raise UsageError(
+            f"its server runs on {deployment.nodes} nodes, and vep serve starts it on one",
+            where=f"cell {deployment.slug}",
+            hint="vep plan --json has the command of each node",
+        )
+    file = full.matrix.file
+    assert file.serve is not None, "there is a deployment"
+    port = asked.port if asked.port is not None else file.serve.port or PORT
+    serve = file.serve.model_copy(update={"host": asked.host or file.serve.host, "port": port or None})
+    cells = tuple(planned for planned in full.cells if planned.deployment is deployment)
+    matrix = replace(full.matrix, file=file.model_copy(update={"serve": serve}))
+    return Chosen(full, replace(full, matrix=matrix, only=deployment.slug, cells=cells[:1]), deployment)
+
+
+def one_deployment(plan: Plan, cell: str) -> Deployment:
+    """The server of the cell of that name, or of those that an expression chooses. Raises UsageError if that is not one
+    server."""
+    named = [planned for planned in plan.cells if planned.cell.slug == cell]
+    cells = named or list(plan.choose(cell).cells)
+    found = {planned.deployment.key: planned.deployment for planned in cells if planned.deployment}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        why = next((planned.impossible for planned in cells if planned.impossible), "the matrix has no [serve]")
+        raise UsageError(f"{cell!r} has no server: {why}", where="CELL")
+    names = [deployment.slug for deployment in found.values()]
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    raise UsageError(
+        f"{cell!r} chooses cells of {len(found)} servers: {shown}",
+        where="CELL",
+        hint="name one cell; vep plan lists them",
+    )
