@@ -246,6 +246,7 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 @NETWORK
 @KEEP
 @FROM
+@LOCKED
 @click.option("--host", help="The address to listen on; the matrix file's by default.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The matrix file's port or 8000 by default; 0 for a free one."

@@ -20,7 +20,7 @@ import vep_dagger.serving.foreground as foreground
 import vep_dagger.workflow as workflow
 from vep_dagger.builders.fake import FakeBuild, FakeBuilder
 from vep_dagger.compat.rules import LineRule
-from vep_dagger.errors import BuildError, LaunchError, UsageError, VepError
+from vep_dagger.errors import BuildError, LaunchError, LockError, UsageError, VepError
 from vep_dagger.jobs.logwatch import LogWatch
 from vep_dagger.launchers.fake import FakeLauncher, Script
 from vep_dagger.serving.backend import Backend
@@ -61,7 +61,13 @@ class Terminal:
             monkeypatch.setattr(module, "find_launcher", lambda *_: self.launcher)
 
     def serve(
-        self, script: Script, *, interrupt: Callable[[str], bool] = lambda _: False, times: int = 1, cell: str = CELL
+        self,
+        script: Script,
+        *,
+        interrupt: Callable[[str], bool] = lambda _: False,
+        times: int = 1,
+        cell: str = CELL,
+        locked: bool = False,
     ) -> bool:
         """Serve until it ends; Ctrl-C as soon as ``interrupt`` holds for what was printed."""
         self.launcher = FakeLauncher(script)
@@ -78,7 +84,7 @@ class Terminal:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
-            options = Options(Path("matrix.toml"), "smoke")
+            options = Options(Path("matrix.toml"), "smoke", locked=locked)
             return anyio.run(foreground.serve, Asked(options, cell, port=0), Screen(self.out))
         finally:
             ended.set()
@@ -215,6 +221,12 @@ def test_an_image_that_cannot_be_built_is_the_builders_error(terminal: Terminal)
     terminal.builder = FakeBuilder(dict.fromkeys((CELL, "vllm-cpu0.32.0"), failing))
     with pytest.raises(BuildError, match="the step failed"):
         terminal.serve(Script())
+
+
+def test_what_the_lock_does_not_hold_is_refused_with_locked(terminal: Terminal) -> None:
+    with pytest.raises(LockError):
+        terminal.serve(Script(), locked=True)
+    assert terminal.builder.asked == []
 
 
 def test_an_expression_that_chooses_two_servers_is_refused_with_their_names(terminal: Terminal) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from vep_dagger.errors import UsageError
 from vep_dagger.plan import Deployment, Plan, load_plan
-from vep_dagger.workflow import Options
+from vep_dagger.workflow import Options, settled_lock
 
 PORT = 8000
 """Where a server listens unless somebody says otherwise, as with ``vllm serve`` itself."""
@@ -35,10 +36,19 @@ class Chosen:
     deployment: Deployment
 
 
-def choose(asked: Asked) -> Chosen:
-    """The deployment that was asked for. Raises MatrixError for the file, UsageError if that is not one that a single
-    machine can serve."""
-    full = load_plan(asked.options.matrix, overlay=asked.options.compat)
+async def choose_locked(asked: Asked, say: Callable[[str], None]) -> Chosen:
+    """The same as :func:`choose`, with the lock completed for what is going to be built, or held against it. Raises
+    LockError too."""
+    chosen = choose(asked)
+    options = replace(asked.options, only=chosen.deployment.slug)
+    full = await settled_lock(chosen.full, options, lambda event: say(event.text))
+    return chosen if full is chosen.full else choose(asked, full)
+
+
+def choose(asked: Asked, full: Plan | None = None) -> Chosen:
+    """The deployment that was asked for, of ``full`` or of the file as it is. Raises MatrixError for the file,
+    UsageError if that is not one that a single machine can serve."""
+    full = full or load_plan(asked.options.matrix, overlay=asked.options.compat)
     deployment = one_deployment(full, asked.cell)
     if deployment.nodes > 1:
         raise UsageError(

@@ -27,7 +27,7 @@ from vep_dagger.jobs.start import log_watch, server_spec
 from vep_dagger.launchers.base import Launcher, Server
 from vep_dagger.launchers.registry import find_launcher
 from vep_dagger.serving.backend import Backend
-from vep_dagger.serving.choose import Asked, Chosen, choose
+from vep_dagger.serving.choose import Asked, Chosen, choose_locked
 from vep_dagger.serving.command import readable
 from vep_dagger.serving.interruption import Interruption
 from vep_dagger.serving.screen import Screen, Shown
@@ -49,8 +49,6 @@ LAST_LINES = 10
 async def serve(asked: Asked, screen: Screen) -> bool:
     """Serve a cell until it is interrupted (True), or raise: MatrixError, UsageError or MachineError before anything
     runs, BuildError, and LaunchError with the cause when the server dies."""
-    chosen = choose(asked)
-    refuse_early(chosen.plan, asked.options)
     interruption = Interruption(screen.say)
     failure: VepError | None = None
     with unwrapped():
@@ -58,6 +56,8 @@ async def serve(asked: Asked, screen: Screen) -> bool:
             await group.start(interruption.listen)
             with interruption.scope:
                 try:
+                    chosen = await choose_locked(asked, screen.say)
+                    refuse_early(chosen.plan, asked.options)
                     await _build_and_serve(asked, chosen, screen, interruption)
                 except VepError as error:
                     failure = error
