@@ -80,9 +80,10 @@ class TestLocked:
         assert "tool: https://git.invalid/tool.git main is a branch, which moves: pin the tag or the commit" in said.err
 
     def test_a_commit_in_the_matrix_is_no_branch(self, lab: LockLab, vep: CommandLine) -> None:
+        lab.write('tool = { version = "main" }')
+        vep("lock")
         commit = lab.repository.git("rev-parse", "main")
         lab.write(f'tool = {{ version = "main", commit = "{commit}" }}')
-        vep("lock")
         assert vep("plan", "--locked").code == 0
 
     def test_what_nobody_has_seen_is_refused_with_the_reason(self, lab: LockLab, vep: CommandLine) -> None:
@@ -136,6 +137,7 @@ class TestBeforeABuild:
         )
         completed(lab, only="old")
         assert lab.files.asked == ["/data-1.tar"]
+        assert "2.tar" not in lab.lock.read_text()
         completed(lab)
         assert lab.files.asked == ["/data-1.tar", "/2.tar"]
         assert vep("lock", "--check").code == 0

@@ -11,7 +11,7 @@ import anyio
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image
-from vep_dagger.errors import LockError, MachineError
+from vep_dagger.errors import LockError, MachineError, VepError
 from vep_dagger.evidence.files import write_whole
 from vep_dagger.locking.names import meant, short_name
 from vep_dagger.locking.outcome import Answer, Completed, who
@@ -113,11 +113,10 @@ class _Question:
         try:
             seen = await resolve(want, self.python.get(want.identity[1]), self.settings, self.say)
         except MachineError as error:
-            return _unreached(held, before, _one_line(error.what), missed=again)
+            return _unreached(held, before, _why(want, error), missed=again)
         except LockError as error:
-            why = _one_line(error.what)
             named = LockError(f"{who(want)}: {error.what}", where=error.where, hint=error.hint)
-            return Answer(_without(held, why), "kept" if held.content else "unseen", problem=named)
+            return Answer(_without(held, _why(want, error)), "kept" if held.content else "unseen", problem=named)
         if held.content is None or again:
             return _settled(seen.entry, before)
         if seen.agrees(held.content):
@@ -168,5 +167,6 @@ def _contradicted(want: AnyEntry, held: AnyEntry, before: str | None, seen: Seen
     return Answer(held, "kept" if held.content == before else "new", problem=problem)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _why(want: AnyEntry, error: VepError) -> str:
+    """In one line, and without the address, which stands beside it."""
+    return " ".join(error.what.split()).removeprefix(f"{want.identity[1]} ")

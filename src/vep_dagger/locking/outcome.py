@@ -56,7 +56,9 @@ class Completed:
         lacking = [answer for answer in self.answers if (answer.state == "unseen" or answer.missed)]
         if not lacking:
             return None
-        listed = "".join(f"\n  - {who(each.entry)}: {each.entry.unseen or each.note}" for each in lacking)
+        listed = "".join(
+            f"\n  - {who(each.entry)}: {each.entry.asked}: {each.entry.unseen or each.note}" for each in lacking
+        )
         return MachineError(
             f"{len(lacking)} of {len(self.answers)} pins could not be asked for:{listed}",
             hint="run `vep lock` again where these can be reached, name other places in [mirrors] of the matrix file, "

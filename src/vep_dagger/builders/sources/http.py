@@ -42,7 +42,8 @@ async def download(source: HttpSource, place: Path, settings: BuildSettings, say
         raise BuildError(
             f"{shown(source.url)} is not what the recipe says: its sha256 is {held}, and {source.sha256} was expected",
             where=shown(rewrite(source.url, settings.mirrors)),
-            hint="it was changed there, or something between gives another file: look at it before you believe it",
+            hint="it was changed there, or something between gives another file: look at it before you believe it; "
+            f"`vep lock --upgrade {source.url.rpartition('/')[2]}` takes it into the lock",
         )
 
 
