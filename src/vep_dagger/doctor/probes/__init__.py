@@ -1,7 +1,7 @@
 """The probes, one family a file, in the order in which they are shown."""
 
 from vep_dagger.doctor.probe import Probe, later
-from vep_dagger.doctor.probes.cluster import probe_enroot, probe_slurm
+from vep_dagger.doctor.probes.cluster import probe_enroot, probe_slurm, probe_squashfs_tools
 from vep_dagger.doctor.probes.dagger import probe_dagger
 from vep_dagger.doctor.probes.engines import probe_docker, probe_podman
 from vep_dagger.doctor.probes.fabric import probe_efa, probe_gdrcopy, probe_rdma
@@ -25,6 +25,7 @@ LOCAL: tuple[Probe, ...] = (
     probe_container_toolkit,
     probe_hub_token,
     probe_registry,
+    probe_squashfs_tools,
     later(probe_podman),
     later(probe_slurm),
     later(probe_enroot),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from vep_dagger.doctor.finding import Finding
@@ -30,7 +31,7 @@ def probe_slurm(machine: Machine) -> Iterator[Finding]:
 
 def probe_enroot(machine: Machine) -> Iterator[Finding]:
     """Whether ``enroot`` is there."""
-    enables = "images as SquashFS files, for Slurm with pyxis"
+    enables = "starting the SquashFS files of vep squash, on a cluster with pyxis"
     program = machine.which("enroot")
     if program is None:
         yield Finding("enroot", "missing", "no enroot on PATH", enables, "https://github.com/NVIDIA/enroot/releases")
@@ -40,3 +41,25 @@ def probe_enroot(machine: Machine) -> Iterator[Finding]:
         yield Finding("enroot", "ok", answer.out.strip(), enables)
     else:
         yield Finding("enroot", "limited", answer.complaint, enables, "enroot version must work")
+
+
+def probe_squashfs_tools(machine: Machine) -> Iterator[Finding]:
+    """Whether ``mksquashfs`` is there, and can read a tar stream."""
+    enables = "images as SquashFS files for enroot and pyxis (vep squash)"
+    program = machine.which("mksquashfs")
+    if program is None:
+        yield Finding("squashfs-tools", "missing", "no mksquashfs on PATH", enables, "apt-get install squashfs-tools")
+        return
+    answer = machine.run([program, "-version"])
+    what = answer.out.partition("\n")[0].strip() or answer.complaint
+    found = re.search(r"version (\d+)\.(\d+)", what)
+    if found and (int(found[1]), int(found[2])) < (4, 5):
+        yield Finding("squashfs-tools", "limited", what, enables, "version 4.5 or newer reads tar streams")
+    else:
+        yield Finding(
+            "squashfs-tools",
+            "ok" if answer.ok else "limited",
+            what,
+            enables,
+            None if answer.ok else "mksquashfs -version must work",
+        )

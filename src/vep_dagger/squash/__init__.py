@@ -1,0 +1,1 @@
+"""Images as SquashFS files that enroot and pyxis start."""
