@@ -231,7 +231,7 @@ def test_an_image_that_the_builder_cannot_lower_is_refused_and_nothing_is_touche
 
 
 def test_several_nodes_are_refused_and_nothing_is_touched(bed: Bed) -> None:
-    bed.matrix.write_text(bed.matrix.read_text().replace('served_model_name = "tiny"', "nodes = 2"))
+    bed.matrix.write_text(bed.matrix.read_text().replace('served_model_name = "tiny"', "nodes = 2\ndata_parallel = 2"))
     with pytest.raises(UsageError, match="one node"):
         bed.run()
     assert not (bed.folder / "run").exists()
@@ -405,7 +405,7 @@ def test_a_client_finds_its_tokenizer_as_the_server_does_and_gets_nothing_else_o
 
 
 def test_a_resumed_run_asks_the_launcher_for_the_cells_that_were_chosen_and_no_others(bed: Bed) -> None:
-    many = "seqs9 = { args = { max-num-seqs = 9 }, serve = { nodes = 2 } }\n[serve]"
+    many = "seqs9 = { args = { max-num-seqs = 9 }, serve = { nodes = 2, data_parallel = 2 } }\n[serve]"
     bed.matrix.write_text(bed.matrix.read_text().replace("[serve]", many, 1))
     bed.run(only="seqs1")
     assert bed.run(resume=True).passed

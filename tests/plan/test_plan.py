@@ -207,7 +207,7 @@ def test_a_variable_that_contradicts_the_chosen_backend_is_refused(plan_of: Plan
 
 def test_a_newer_release_than_the_data_knows_is_a_warning(plan_of: PlanOf) -> None:
     text = GPU.replace('["0.16.0", "0.18.0"]', '["0.99.0"]').replace('["pplx", "naive"]', '["allgather_reducescatter"]')
-    plan = plan_of(text + '[pins]\ncuda = "13.0.2"\n')
+    plan = plan_of(text + '[pins]\ncuda = "13.0.2"\nnvshmem = "v3.4.5-0"\n')
     assert any("0.99.0 is not known" in warning for warning in plan.all_warnings)
 
 
