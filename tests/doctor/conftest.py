@@ -28,6 +28,7 @@ def whole(lab: Lab) -> Lab:
     lab.program("dagger", "echo 'dagger v0.21.8 (image://engine) linux/amd64'")
     lab.program("sinfo", "echo 'gpu* up 4 gpu:8'")
     lab.program("enroot", "echo 3.5.0")
+    lab.program("mksquashfs", "echo 'mksquashfs version 4.5.1 (2022/03/17)'")
     lab.program("nvidia-smi", "for i in 1 2; do echo 'NVIDIA H100 80GB HBM3, 81559, 570.133.20'; done")
     lab.program("nvidia-ctk", "echo 'NVIDIA Container Toolkit CLI version 1.17.0'")
     lab.program("fi_info", "echo 'provider: efa'")

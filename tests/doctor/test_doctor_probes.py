@@ -27,6 +27,7 @@ def is_limited(finding: Finding, *, what: str, hint: str) -> bool:
         (engines.probe_podman, "5.4.0"),
         (cluster.probe_slurm, "partitions: gpu (4 nodes, gpu:8)"),
         (cluster.probe_enroot, "3.5.0"),
+        (cluster.probe_squashfs_tools, "mksquashfs version 4.5.1"),
         (gpu.probe_gpu, "2 × NVIDIA H100 80GB HBM3 (80 GiB), driver 570.133.20"),
         (gpu.probe_container_toolkit, "NVIDIA Container Toolkit CLI version 1.17.0"),
         (fabric.probe_efa, "1 (rdmap0), seen by libfabric"),
@@ -182,3 +183,8 @@ def test_a_program_that_cannot_be_run_is_limited(lab: Lab) -> None:
     path.write_bytes(b"\x7fELF not really")
     path.chmod(0o755)
     assert is_limited(lab.find(cluster.probe_enroot), what="Exec format error", hint="enroot version")
+
+
+def test_a_mksquashfs_that_reads_no_tar_streams_is_limited(lab: Lab) -> None:
+    lab.program("mksquashfs", "echo 'mksquashfs version 4.4 (2019/08/29)'")
+    assert is_limited(lab.find(cluster.probe_squashfs_tools), what="version 4.4", hint="4.5 or newer")

@@ -225,3 +225,15 @@ def test_one_that_is_cancelled_leaves_nothing_under_its_name(
 
     anyio.run(make)
     assert [path.name for path in out.iterdir()] == ["calm.sqsh.log"]
+
+
+def test_a_full_disk_is_the_machines_fault_and_only_the_programs_words_are_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("of the build\n")
+    quit_early = tmp_path / "mksquashfs"
+    quit_early.write_text("#!/bin/sh\necho 'Write failed because No space left on device'\nexit 1\n")
+    quit_early.chmod(0o755)
+    command = Command.of(str(quit_early), dict(os.environ), 0)
+    with pytest.raises(MachineError, match="No space left on device") as caught:
+        anyio.run(make_squashfs, command, tmp_path / "x", tmp_path / "log", lambda sink: sink.write(b"0" * (1 << 20)))
+    assert "of the build" not in caught.value.what
+    assert "free some space" in (caught.value.hint or "")

@@ -90,6 +90,8 @@ async def make_squashfs(command: Command, target: Path, log: Path, feed: Callabl
     Raises what ``feed`` raises, and MachineError where the program fails (no space, an option that it does not know) or
     stands still.
     """
+    # The log has the build before.
+    begin = await anyio.to_thread.run_sync(_size, log)
     process = _started(command, target, log)
     assert process.stdin is not None
     pipe = process.stdin
@@ -124,7 +126,7 @@ async def make_squashfs(command: Command, target: Path, log: Path, feed: Callabl
     if failure:
         raise failure[0]
     if code != 0:
-        raise _failed(code, target, log, stalled=bool(stalled))
+        raise _failed(code, target, log, begin, stalled=bool(stalled))
 
 
 def _started(command: Command, target: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -158,8 +160,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _failed(code: int, target: Path, log: Path, *, stalled: bool) -> MachineError:
-    lines = log.read_text(errors="replace").splitlines()
+def _failed(code: int, target: Path, log: Path, begin: int, *, stalled: bool) -> MachineError:
+    lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     if stalled:
         return MachineError(f"mksquashfs stood still for {STALL_S:g} s; it was ended", where=str(log))
     hint = None
