@@ -29,7 +29,7 @@ def probe_that_hangs(machine: Machine) -> Iterator[Finding]:
 def test_a_machine_with_everything_has_no_fault(whole: Lab) -> None:
     findings = diagnose(whole.machine)
     assert {finding.name: finding.state for finding in findings if finding.state != "ok"} == {}
-    assert len(findings) == 21
+    assert len(findings) == 22
     assert exit_code(findings) == 0
 
 

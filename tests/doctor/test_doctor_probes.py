@@ -27,7 +27,7 @@ def is_limited(finding: Finding, *, what: str, hint: str) -> bool:
         (engines.probe_podman, "5.4.0"),
         (cluster.probe_slurm, "partitions: gpu (4 nodes, gpu:8)"),
         (cluster.probe_enroot, "3.5.0"),
-        (cluster.probe_squashfs_tools, "mksquashfs version 4.5.1"),
+        (cluster.probe_squashfs_tools, "mksquashfs version 4.5.1 (2022/03/17)"),
         (gpu.probe_gpu, "2 × NVIDIA H100 80GB HBM3 (80 GiB), driver 570.133.20"),
         (gpu.probe_container_toolkit, "NVIDIA Container Toolkit CLI version 1.17.0"),
         (fabric.probe_efa, "1 (rdmap0), seen by libfabric"),
