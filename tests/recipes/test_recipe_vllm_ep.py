@@ -217,6 +217,8 @@ def test_the_environment_is_the_one_that_the_stack_is_used_with() -> None:
     env = image().env
 
     assert env["LD_PRELOAD"] == "/opt/nccl/lib/libnccl.so"
+    # NCCL opens its plugin by the name of a file, which the loader's cache does not know.
+    assert env["LD_LIBRARY_PATH"].split(":")[0] == "/opt/aws-ofi-nccl/lib"
     assert env["NVSHMEM_DIR"] == env["NVSHMEM_HOME"] == "/opt/nvshmem"
     assert env["OPAL_PREFIX"] == "/opt/amazon/openmpi"
     assert env["OMPI_MCA_pml"] == "^ucx"
