@@ -238,3 +238,13 @@ def test_a_kernel_library_must_find_all_but_the_drivers(
 
     assert (result.returncode == 0) is passes, result.stdout + result.stderr
     assert (missing in result.stdout) is not passes
+
+
+def test_a_check_without_a_driver_leaves_no_stub_behind_and_keeps_the_exit_code(tmp_path: Path) -> None:
+    command = cuda.without_driver("sh", "-c", 'echo "$LD_LIBRARY_PATH"; exit 3')
+    done = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stdout.startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -89,9 +89,9 @@ def without_driver(*argv: str) -> tuple[str, ...]:
     The stub must never be found by a server, so it is linked aside and for this command only.
     """
     script = (
-        "set -eu; stub=$(mktemp -d); "
+        "set -eu; stub=$(mktemp -d); trap 'rm -rf \"$stub\"' EXIT; "
         f'ln -s {HOME}/lib64/stubs/libcuda.so "$stub/libcuda.so.1"; '
-        'LD_LIBRARY_PATH="$stub${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$@"'
+        'LD_LIBRARY_PATH="$stub${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$@"'
     )
     return ("sh", "-c", script, "without-driver", *argv)
 
