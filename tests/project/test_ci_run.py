@@ -22,7 +22,17 @@ def tree(tmp_path: Path) -> Path:
     script(tmp_path, "make", f'echo "called: make $*"; [ "$1" = run ] || echo "{PASSED}"')
     script(tmp_path, "vep", 'echo "called: vep $*"; case $2 in *broken*) exit 1;; esac')
     script(tmp_path, "python", "case $1 in */plain_base.py) echo the-base;; esac")
-    for program in ("git", "chromium", "docker", "docker-registry", "mmdebstrap", "skopeo", "runc", "newuidmap", "mksquashfs"):
+    for program in (
+        "git",
+        "chromium",
+        "docker",
+        "docker-registry",
+        "mmdebstrap",
+        "skopeo",
+        "runc",
+        "newuidmap",
+        "mksquashfs",
+    ):
         script(tmp_path, program, "exit 0")
     script(tmp_path, "dockerd", f"echo started >> {tmp_path}/dockerd.log; exit 1")
     script(tmp_path, "dagger", "exit 1")

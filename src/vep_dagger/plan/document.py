@@ -45,7 +45,7 @@ class ImageDoc(Document):
     tag: str
     release: str = Field(description="The vLLM release.")
     device: str
-    base: str | None = Field(None, description="The base layer's key, or an image reference.")
+    base: str | None = Field(default=None, description="The base layer's key, or an image reference.")
     layers: list[str] = Field(description="Keys of its layers, in the order of merging.")
     env: dict[str, str] = Field(description="The variables that the image gives to whoever runs it.")
     unresolved: list[str] = Field(description="Sources of its own chain whose hash nobody has seen yet.")

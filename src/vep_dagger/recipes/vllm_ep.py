@@ -60,8 +60,8 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "PMIX_MCA_gds": "hash",
         # torch finds the NCCL that it brings by its RPATH, whatever the loader's directories say: only preloading wins.
         "LD_PRELOAD": f"{nccl.PREFIX}/lib/libnccl.so",
-        # NCCL opens its plugins by the names of files, and the loader's cache knows libraries by their sonames alone. The
-        # other two are NVIDIA's images' own, where some hosts mount the driver.
+        # NCCL opens its plugins by the names of files, and the loader's cache knows libraries by their sonames alone.
+        # The other two are NVIDIA's images' own, where some hosts mount the driver.
         "LD_LIBRARY_PATH": f"{aws_ofi_nccl.PREFIX}/lib:/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
     }
 )
