@@ -170,13 +170,14 @@ def test_what_is_not_pinned_is_refused_without_an_engine() -> None:
 
 
 def test_an_image_goes_to_a_registry_and_into_an_archive_and_comes_back(
-    bench: Bench, loopback_registry: str, tmp_path: Path
+    bench: Bench, loopback_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     made = bench.image(bench.layer("one", "echo 1 > /opt/one/x"), tag=f"t-{bench.salt[:8]}")
     repository = f"{loopback_registry}/probe"
-    built = bench.build(made, publish=repository, export=tmp_path / "out")
+    built = bench.build(made, publish=repository, export=Path("out"))
     assert built.published == f"{repository}:{made.tag}@{built.digest}"
-    assert built.exported == str(tmp_path / "out" / f"{made.tag}.tar")
+    assert built.exported == str(Path("out") / f"{made.tag}.tar")
     with tarfile.open(built.exported) as archive:
         assert {"oci-layout", "index.json", "manifest.json"} <= set(archive.getnames())
     bench.do("image", "rm", "--force", built.location)

@@ -120,7 +120,7 @@ def reserved(host: str, port: int | None) -> Iterator[int]:
             if port is not None:
                 raise PortError(
                     f"port {port} is kept by another server of vep",
-                    hint="wait for it, or leave the port out for a free one",
+                    hint="wait for it, or take a free one (leave port out; vep serve: --port 0)",
                 ) from None
             continue
         except OSError as error:
@@ -135,7 +135,7 @@ def reserved(host: str, port: int | None) -> Iterator[int]:
             who = holder(port)
             raise PortError(
                 f"port {port} of {host} is in use" + (f" by {who}" if who else ""),
-                hint="end that process, choose another port, or leave the port out for a free one",
+                hint="end that process, choose another port, or take a free one (leave port out; vep serve: --port 0)",
             )
     raise MachineError("no free port was found", hint=f"{ATTEMPTS} were tried: see `ss -tln`")
 

@@ -43,8 +43,9 @@ class Delivery:
         return replace(built, digest=digest, published=f"{ref}@{digest}")
 
     async def _export(self, docker: Docker, image: Image, built: BuiltImage, log: Path, say: Say) -> BuiltImage:
-        directory = self._settings.export
-        assert directory is not None
+        assert self._settings.export is not None
+        # The client runs in a directory of its own, where a relative path is another one.
+        directory = Path.cwd() / self._settings.export
         tag = tag_of(image, self._settings.tags)
         target = directory / f"{tag}.tar"
         directory.mkdir(parents=True, exist_ok=True)
@@ -58,8 +59,9 @@ class Delivery:
                     hint="look at the free space of that directory" if out_of_space(lines) else None,
                 )
             digest = await anyio.to_thread.run_sync(docker_save_to_oci, saved, target, f"{image.recipe}:{tag}")
-        say(f"{image.tag}: exported to {target}")
-        return replace(built, exported=str(target), digest=built.digest if built.published else digest)
+        exported = str(self._settings.export / target.name)
+        say(f"{image.tag}: exported to {exported}")
+        return replace(built, exported=exported, digest=built.digest if built.published else digest)
 
 
 async def push(docker: Docker, image: str, ref: str, log: Path) -> str:

@@ -24,7 +24,10 @@ HINTS = (
     (r"could not select device driver|nvidia-container-cli|unknown or invalid runtime|CDI|GPU vendor", TOOLKIT),
     (r"Cannot connect to the Docker daemon|unexpected EOF|connection refused|error during connect", DAEMON),
     (r"No such image|Unable to find image", "the image was removed since it was built: build it again"),
-    (r"address already in use|port is already allocated", "choose another port, or leave the port out for a free one"),
+    (
+        r"address already in use|port is already allocated",
+        "choose another port, or take a free one (leave port out; vep serve: --port 0)",
+    ),
     (r"no space left on device", "the disk of Docker's data is full: see docker system df"),
     (r"permission denied while trying to connect", "join the group docker, or run as root"),
     (r"network .* not found", "name a network of `docker network ls` with --network, or leave it out"),
