@@ -10,7 +10,7 @@ import pytest
 
 from vep_dagger.dsl import GitSource, HttpSource, Image, ImageSource, Layer, Source
 from vep_dagger.dsl.step import Env, Install
-from vep_dagger.layers import cuda, efa, kernels, nccl, nvshmem
+from vep_dagger.layers import cuda, deepep, efa, kernels, nccl, nvshmem
 from vep_dagger.layers.architectures import gencode
 from vep_dagger.recipes.vllm_ep import vllm_ep
 
@@ -248,3 +248,21 @@ def test_a_check_without_a_driver_leaves_no_stub_behind_and_keeps_the_exit_code(
     assert done.returncode == 3
     assert done.stdout.startswith(str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_where_deepep_finds_nvshmem_is_told_without_the_address_of_the_day(tmp_path: Path) -> None:
+    line = "libnvshmem_host.so.3 => /opt/nvshmem/lib/libnvshmem_host.so.3"
+    for name, text in {
+        "find": "echo x.so",
+        "ldd": f"echo 'libc.so.6 => /lib/libc.so.6 (0x1)'; echo '\t{line} (0x7f1)'",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", deepep.WHICH_NVSHMEM],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == line

@@ -11,10 +11,11 @@ PREFIX = "/opt/deepep"
 CHECK = "import torch, deep_ep; print(deep_ep.Buffer.get_dispatch_config(16).get_rdma_buffer_size_hint(14336, 16))"
 
 # setup.py puts the directory of NVSHMEM into the module, and the loader must take NVSHMEM from there, not from a wheel.
+# The address, which differs each time, is left out: what checks print is in the manifest, and so in the image.
 WHICH_NVSHMEM = f"""
 set -eu
 library=$(find {PREFIX} -name 'deep_ep_cpp*.so')
-ldd "$library" | grep 'libnvshmem_host'
+ldd "$library" | sed -n '/libnvshmem_host/s/ (0x.*//p'
 """
 
 
