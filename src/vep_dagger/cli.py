@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 MATRIX = click.argument("matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"))
+CELL = click.argument("cell", metavar="CELL")
+OF_MATRIX = click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ONLY = click.option(
     "-k", "only", metavar="EXPR", help="Choose cells: words of their names with and, or, not, (), or axis=choice."
@@ -189,7 +191,7 @@ def pick(run_directory: Path) -> None:
 @vep.command()
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
-@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@OF_MATRIX
 @COMPAT
 @JSON
 def explain(a: str, b: str, matrix: Path, compat: Path | None, as_json: bool) -> None:
@@ -212,8 +214,8 @@ def explain(a: str, b: str, matrix: Path, compat: Path | None, as_json: bool) ->
 
 
 @vep.command()
-@click.argument("cell", metavar="CELL")
-@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@CELL
+@OF_MATRIX
 @click.option("--context", type=click.Path(path_type=Path), help="Also make this directory: docker build DIR works.")
 @COMPAT
 def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | None) -> None:
@@ -238,8 +240,8 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 
 
 @vep.command()
-@click.argument("cell", metavar="CELL")
-@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@CELL
+@OF_MATRIX
 @COMPAT
 @BUILDER
 @LAUNCHER
@@ -280,12 +282,12 @@ def serve(cell: str, matrix: Path, host: str | None, port: int | None, only_prin
 
 
 @vep.command()
-@click.argument("cell", metavar="CELL")
-@click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+@CELL
+@OF_MATRIX
 @click.option("--builder", default="dagger", show_default=True, help="Where the image is: dagger, docker, registry.")
-@click.option("--from", "published", metavar="REPO", help="--builder registry: where the image was published.")
-@click.option("--network", metavar="NAME", help="Docker: the network of build steps.")
-@click.option("--keep", metavar="DIR|REPO", help="Put finished layers aside there, and take them back from there.")
+@FROM
+@NETWORK
+@KEEP
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; <tag>.sqsh by default.")
 @click.option("--force", is_flag=True, help="Replace a file that is of another image, or none of vep's.")
 @COMPAT

@@ -33,6 +33,9 @@ def _whole_commit(value: str) -> str:
 Commit = Annotated[str, AfterValidator(_whole_commit)]
 """A full git commit."""
 
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""The hash of a file."""
+
 
 class Pins(BaseModel):
     """Base of every table of pins: strict, frozen, no unknown names."""

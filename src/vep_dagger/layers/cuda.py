@@ -90,7 +90,7 @@ def without_driver(*argv: str) -> tuple[str, ...]:
     """
     script = (
         "set -eu; stub=$(mktemp -d); trap 'rm -rf \"$stub\"' EXIT; "
-        f'ln -s {HOME}/lib64/stubs/libcuda.so "$stub/libcuda.so.1"; '
+        f'ln -s {STUBS}/libcuda.so "$stub/libcuda.so.1"; '
         'LD_LIBRARY_PATH="$stub${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$@"'
     )
     return ("sh", "-c", script, "without-driver", *argv)

@@ -6,14 +6,8 @@ archive has a published signature; the sha256 of a release is a pin.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import StringConstraints
-
-from vep_dagger.dsl import Build, LayerPins, Version, http, layer
+from vep_dagger.dsl import Build, LayerPins, Sha256, Version, http, layer
 from vep_dagger.layers import cuda
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 PREFIX = "/opt/amazon"
 LIBFABRIC = f"{PREFIX}/efa"

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Version, git, http, layer
+from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Sha256, Version, git, http, layer
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
 from vep_dagger.layers.architectures import DeviceArchitecture
 
@@ -82,7 +82,7 @@ class Pins(LayerPins):
     """
 
     version: Version = "3.3.9"
-    sha256: efa.Sha256 | None = None
+    sha256: Sha256 | None = None
     """Of the archive, or of the wheel."""
     commit: Commit | None = None
     wheel: WheelAddress | None = None

@@ -10,9 +10,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints, field_validator
 
-from vep_dagger.dsl import Build, LayerPins, http, layer
+from vep_dagger.dsl import Build, LayerPins, Sha256, http, layer
 from vep_dagger.layers import cuda
-from vep_dagger.layers.efa import Sha256
 
 PREFIX = "/opt/python"
 

@@ -17,8 +17,9 @@ from vep_dagger.dsl import (
     Source,
     key_of,
 )
-from vep_dagger.dsl.step import Copy, Install, MakePython, Mount
+from vep_dagger.dsl.step import Copy, Install, MakePython, Mount, Step
 from vep_dagger.matrix.lock import AnyEntry, ArchiveEntry, GitEntry, ImageEntry, Lock, PythonEntry
+from vep_dagger.plan.plan import with_needs
 
 ENVIRONMENT = "environment"
 """What an image's own chain of steps is called where the users of a source are named."""
@@ -106,14 +107,11 @@ def _locked_layer(layer: Layer, lock: Lock) -> Layer:
 
 
 def _locked_build(build: Build, platform: str, lock: Lock) -> Build:
-    pythons: dict[str, str] = {}
     steps = []
-    for step in build.steps:
+    for step, python in _with_pythons(build):
         match step:
-            case MakePython():
-                pythons[step.prefix] = step.version
             case Install():
-                step = replace(step, locked=_packages(step, pythons.get(step.prefix, ""), platform, lock))
+                step = replace(step, locked=_packages(step, python, platform, lock))
             case Copy() | Mount():
                 step = replace(step, source=_locked_source(step.source, lock))
         steps.append(step)
@@ -170,35 +168,28 @@ def _entry(source: Source, used_by: str) -> AnyEntry | None:
 
 
 def python_requests(build: Build, platform: str) -> Iterator[PythonRequest]:
-    """The Python environments that a chain of steps asks for; steps that install parts of one resolution ask once."""
+    """The Python environments that a chain of steps asks for. Steps that install parts of one resolution make the same
+    request, each.
+    """
+    for step, python in _with_pythons(build):
+        if isinstance(step, Install):
+            yield PythonRequest(step, python, platform)
+
+
+def _with_pythons(build: Build) -> Iterator[tuple[Step, str]]:
+    """The steps in order, each installation with the interpreter of its environment."""
     pythons: dict[str, str] = {}
     for step in build.steps:
         if isinstance(step, MakePython):
             pythons[step.prefix] = step.version
-        elif isinstance(step, Install):
-            yield PythonRequest(step, pythons.get(step.prefix, ""), platform)
+        yield step, pythons.get(step.prefix, "") if isinstance(step, Install) else ""
 
 
 def _parts(image: Image) -> Iterator[tuple[str, Build, tuple[ImageSource, ...], str]]:
     """Every chain of steps of an image, with its name, the image that it starts from, and its platform: of all layers
     that it needs, and its own.
     """
-    seen: set[str] = set()
-
-    def below(layer: Layer) -> Iterator[tuple[str, Build, tuple[ImageSource, ...], str]]:
-        if layer.name in seen:
-            return
-        seen.add(layer.name)
-        if isinstance(layer.base, Layer):
-            yield from below(layer.base)
-        for need in layer.needs:
-            yield from below(need)
-        bases = () if isinstance(layer.base, Layer) else (layer.base,)
-        yield layer.name, layer.build, bases, layer.platform
-
-    if isinstance(image.base, Layer):
-        yield from below(image.base)
-    for layer in image.layers:
-        yield from below(layer)
-    bases = () if isinstance(image.base, Layer) else (image.base,)
-    yield ENVIRONMENT, image.build, bases, image.platform
+    parts: tuple[Layer | Image, ...] = (*with_needs(image), image)
+    for part in parts:
+        bases = () if isinstance(part.base, Layer) else (part.base,)
+        yield part.name if isinstance(part, Layer) else ENVIRONMENT, part.build, bases, part.platform

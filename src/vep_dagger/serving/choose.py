@@ -68,8 +68,7 @@ def choose(asked: Asked, full: Plan | None = None) -> Chosen:
 def one_deployment(plan: Plan, cell: str) -> Deployment:
     """The server of the cell of that name, or of those that an expression chooses. Raises UsageError if that is not one
     server."""
-    named = [planned for planned in plan.cells if planned.cell.slug == cell]
-    cells = named or list(plan.choose(cell).cells)
+    cells = plan.meant(cell)
     found = {planned.deployment.key: planned.deployment for planned in cells if planned.deployment}
     if len(found) == 1:
         return next(iter(found.values()))

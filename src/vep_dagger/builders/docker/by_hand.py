@@ -28,8 +28,7 @@ def one_image(plan: Plan, cell: str) -> Image:
     """The image of the cell of that name, or of those that an expression chooses. Raises UsageError if that is not one
     image.
     """
-    named = [planned for planned in plan.cells if planned.cell.slug == cell]
-    cells = named or list(plan.choose(cell).cells)
+    cells = plan.meant(cell)
     images = {planned.image.key: planned.image for planned in cells if planned.image}
     if len(images) == 1:
         return next(iter(images.values()))
