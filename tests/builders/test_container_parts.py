@@ -110,6 +110,17 @@ class TestSurroundings:
         assert variables_of(container_surroundings(environ), tmp_path)["UV_DEFAULT_INDEX"] == "https://mine/"
         assert "torch" not in container_surroundings(environ | {"UV_NO_CONFIG": "1"})
 
+    def test_mirrors_are_told_unless_only_this_machine_has_them(self, tmp_path: Path) -> None:
+        environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+        mirrors = {
+            "https://whl/": "https://mirror/it's/",
+            "https://here/": "file:///srv/",
+            "docker.io/": "registry.example.org/hub/",
+        }
+        told = variables_of(container_surroundings(environ, mirrors), tmp_path)["VEP_MIRRORS"]
+        assert json.loads(told) == {"https://whl/": "https://mirror/it's/"}
+        assert "VEP_MIRRORS" not in container_surroundings(environ)
+
     def test_the_number_of_jobs_is_told_only_if_somebody_set_it(self, tmp_path: Path) -> None:
         environ = {"HOME": str(tmp_path)}
         assert "VEP_JOBS" not in container_surroundings(environ)
@@ -152,7 +163,9 @@ class TestTools:
         with pytest.raises(MachineError, match=r"linux/s390x from here: the uv of this machine"):
             anyio.run(tools_directory, "linux/s390x")
 
-    @pytest.mark.parametrize("name", ["install.py", "vep_dagger/builders/uv_words.py"])
+    @pytest.mark.parametrize(
+        "name", ["install.py", "vep_dagger/builders/uv_words.py", "vep_dagger/builders/mirrors.py"]
+    )
     def test_old_pythons_can_read_what_goes_into_containers(self, tools: Path, name: str) -> None:
         compile_for = "import ast, sys; ast.parse(open(sys.argv[1]).read(), feature_version=(3, 8))"
         subprocess.run([sys.executable, "-c", compile_for, tools / name], check=True)
@@ -249,6 +262,19 @@ class TestInstall:
         make_wheel("app", to=elsewhere)
         way = Alternative(("app",), indexes=(str(elsewhere), "/no/such/directory"))
         assert container.install(Install("/venv", (way,))).returncode == 0
+        assert container.packages == {"app-1.0"}
+
+    def test_further_places_are_looked_for_where_mirrors_have_them(
+        self, container: Container, make_wheel: MakeWheel, tmp_path: Path
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        make_wheel("app", to=elsewhere)
+        step = Install("/venv", (Alternative(("app",), indexes=("https://whl.invalid/cpu/",)),))
+        assert container.install(step).returncode != 0
+        container.environ["VEP_MIRRORS"] = json.dumps({"https://whl.invalid/cpu/": str(elsewhere)})
+        done = container.install(step)
+        assert done.returncode == 0, done.stderr
         assert container.packages == {"app-1.0"}
 
     def test_a_mistake_in_one_way_does_not_let_the_next_one_pass(

@@ -9,8 +9,12 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import anyio
 import pytest
@@ -19,7 +23,7 @@ from vep_dagger.builders.base import BuiltImage, BuiltLayer
 from vep_dagger.builders.docker.builder import DockerBuilder
 from vep_dagger.builders.docker.published import RegistryBuilder
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.dsl import PLAIN, Build, Image, Layer, git
+from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Layer, git
 from vep_dagger.dsl import image as image_source
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError
@@ -291,3 +295,37 @@ def test_an_image_of_another_platform_is_not_begun(bench: Bench) -> None:
     foreign = replace(bench.image(), platform="linux/s390x")
     with pytest.raises(MachineError, match="builds for"):
         anyio.run(DockerBuilder(bench.settings, bench.docker).ready, foreign)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """A page of links to the files of a directory, at an address of this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(directory))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_further_places_are_looked_for_where_mirrors_have_them_and_another_mirror_builds_nothing_anew(
+    bench: Bench, make_wheel: Callable[..., Path]
+) -> None:
+    page = make_wheel("vep-mirrored").parent
+    way = Alternative(("vep-mirrored",), indexes=("https://whl.invalid/cpu/",))
+    environ = {**bench.settings.environ, "UV_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    build = Build().env(SALT=bench.salt).python(">=3.11").install(way)
+    with served(page) as address:
+        built = bench.build(bench.image(build=build), environ=environ, mirrors={"https://whl.invalid/cpu/": address})
+    assert built.packages == {"vep-mirrored": "1.0"}
+    # Nobody answers there any more: what is installed comes from Docker's cache.
+    more = bench.image(build=build.write("/more", "of it"), tag="probe2")
+    mirrors = {"https://whl.invalid/": "http://127.0.0.1:9/"}
+    assert bench.build(more, environ=environ, mirrors=mirrors).packages == {"vep-mirrored": "1.0"}

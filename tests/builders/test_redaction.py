@@ -22,6 +22,12 @@ def test_credentials_of_named_indexes_are_not_seen(home: dict[str, str]) -> None
     assert shown("as __token__ with p w'd$", environ) == "as <UV_INDEX_MINE_USERNAME> with <UV_INDEX_MINE_PASSWORD>"
 
 
+def test_credentials_of_mirrors_are_not_seen(home: dict[str, str]) -> None:
+    mirrors = {"https://whl/": "https://me:password@mirror.example.org/whl/"}
+    hidden = hidden_values((), home, container_surroundings(home, mirrors))
+    assert redacted(mirrors["https://whl/"], hidden) == "https://<credentials>@mirror.example.org/whl/"
+
+
 def test_credentials_in_addresses_are_not_seen_together_alone_or_decoded(home: dict[str, str]) -> None:
     environ = home | {"UV_DEFAULT_INDEX": "https://me:pass%21word@example.org/simple"}
     assert shown("https://me:pass%21word@example.org/simple", environ) == "https://<credentials>@example.org/simple"

@@ -18,7 +18,7 @@ from vep_dagger.builders.cache import Places
 from vep_dagger.builders.manifest import NAME, Interpreter
 from vep_dagger.builders.venv.builder import VenvBuilder, environment_key
 from vep_dagger.builders.venv.steps import Lowering
-from vep_dagger.dsl import PLAIN, Build, Image, Layer, git, http, image
+from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Layer, git, http, image
 from vep_dagger.errors import BuildError, MachineError
 
 PYTHON = "/venv/bin/python"
@@ -222,3 +222,23 @@ def test_writing_over_an_installed_file_leaves_the_file_of_others_alone(venv: Ve
     changed = venv.build(image_of(environment().install("vep-app").write(inside, "VERSION = 'ours'\n")))
     assert venv.run(changed, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "ours"
     assert venv.run(plain, PYTHON, "-c", "import vep_app; print(vep_app.VERSION)") == "1.0"
+
+
+def test_further_places_are_looked_for_where_mirrors_have_them_under_the_same_key(
+    venv: VenvLab, make_wheel: MakeWheel, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    make_wheel("vep-mirrored", to=elsewhere)
+    way = Alternative(("vep-mirrored",), indexes=("https://whl.invalid/cpu/",))
+    asked = image_of(environment().install(way))
+    mirrored = VenvBuilder(
+        venv.cache, environ=venv.environ, mirrors={"https://whl.invalid/cpu/": str(elsewhere)}, min_free_bytes=0
+    )
+    try:
+        with pytest.raises((BuildError, MachineError)):
+            venv.build(asked)
+        anyio.run(mirrored.build, asked, venv.log, venv.said.append)
+        assert venv.build(asked).cached
+    finally:
+        mirrored.close()

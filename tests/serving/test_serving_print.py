@@ -61,6 +61,13 @@ def test_the_line_for_docker_is_the_whole_start_of_the_cell(tmp_path: Path) -> N
     assert not home.exists()
 
 
+def test_the_line_that_builds_refuses_what_is_not_locked_where_that_was_asked(tmp_path: Path) -> None:
+    for asked in ((), ("--locked",)):
+        done = vep(tmp_path, GPU, "pplx", "--builder", "docker", *asked)
+        build = shlex.split(done.stdout.splitlines()[0])
+        assert ("--locked" in build) == bool(asked)
+
+
 def test_printing_touches_nothing_and_does_not_mind_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -1,8 +1,9 @@
 """Installs Python packages inside a container, as the builder ``venv`` does on this machine: by the first of several
 ways that the indexes can satisfy.
 
-A script of its own: it is put into containers as ``install.py``, beside ``uv`` and :mod:`.uv_words`, and run by the
-Python of the environment that it installs into. Only the standard library, and nothing newer than Python 3.8.
+A script of its own: it is put into containers as ``install.py``, beside ``uv``, :mod:`.uv_words` and
+:mod:`.mirrors`, and run by the Python of the environment that it installs into. Only the standard library, and nothing
+newer than Python 3.8.
 """
 
 from __future__ import annotations
@@ -157,10 +158,14 @@ class _Installation:
         return [_UV, *(pip_compile(*asked, result, *options) if result else pip_install(*asked, *options))]
 
     def _environment(self, indexes: List[str]) -> Dict[str, str]:  # noqa: UP006 - as above
+        from vep_dagger.builders.mirrors import VARIABLE, rewrite
         from vep_dagger.builders.uv_words import PLAIN_OUTPUT, with_links
 
         environment = {**os.environ, **PLAIN_OUTPUT}
-        links = with_links(environment.get("UV_FIND_LINKS", ""), indexes)
+        # Here and not in the order, which is part of the command and so of an engine's cache key.
+        mirrors = json.loads(environment.pop(VARIABLE, "{}"))
+        places = [rewrite(place, mirrors) for place in indexes]
+        links = with_links(environment.get("UV_FIND_LINKS", ""), places)
         if links:
             environment["UV_FIND_LINKS"] = links
         else:

@@ -1,5 +1,8 @@
 """Mirrors: addresses that are rewritten before anything is fetched, for sites without the internet. Never part of a
-key."""
+key.
+
+``install.py`` takes this file along into containers: only the standard library, and nothing newer than Python 3.8.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from collections.abc import Mapping
 
 ARCHIVE = "oci-archive:"
 """What a reference to an archive of this machine begins with."""
+
+VARIABLE = "VEP_MIRRORS"
+"""What tells ``install.py`` of mirrors: a JSON object, among the surroundings of a container."""
 
 _DEFAULT_REGISTRY = "docker.io"
 _CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
@@ -19,7 +25,7 @@ def rewrite(url: str, mirrors: Mapping[str, str]) -> str:
     if not fitting:
         return url
     longest = max(fitting, key=len)
-    return mirrors[longest] + url.removeprefix(longest)
+    return mirrors[longest] + url[len(longest) :]
 
 
 def rewrite_image(ref: str, mirrors: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ def find_builder(name: str, settings: BuildSettings | None = None, engines: Engi
         case "venv":
             from vep_dagger.builders.venv.builder import VenvBuilder
 
-            return VenvBuilder()
+            return VenvBuilder(mirrors=settings.mirrors)
         case "dagger":
             from vep_dagger.builders.dagger.builder import DaggerBuilder
 

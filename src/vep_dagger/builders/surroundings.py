@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import json
 import os
 import shlex
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vep_dagger.builders.lowering import CERTIFICATES, JOBS_VARIABLE
+from vep_dagger.builders.mirrors import VARIABLE as MIRRORS_VARIABLE
 from vep_dagger.builders.uv_words import with_links
 from vep_dagger.errors import UsageError
 
@@ -176,18 +178,19 @@ _CERTIFICATE_FILES = (
 """Where distributions have the bundle (the list of Go's crypto/x509, root_linux.go)."""
 
 
-def container_surroundings(environ: Mapping[str, str]) -> str:
+def container_surroundings(environ: Mapping[str, str], mirrors: Mapping[str, str] | None = None) -> str:
     """The text of :data:`.lowering.SURROUNDINGS`: what the commands of a container's build may know of this machine.
 
-    Proxies, package indexes (without those that are directories of this machine), where the certificates are, and the
-    number of jobs if ``VEP_JOBS`` says it. A variable that the recipe sets itself is left alone. Raises UsageError.
+    Proxies, package indexes (without those that are directories of this machine), the ``mirrors`` of further places
+    (without those too), where the certificates are, and the number of jobs if ``VEP_JOBS`` says it. A variable that the
+    recipe sets itself is left alone. Raises UsageError.
     """
     words = {name: environ[name] for name in sorted(_PROXIES | _OF_PIP) if environ.get(name)}
     for settings in reversed(_uv_settings(environ)):
         words |= _indexes_of(settings)
     words |= {name: value for name, value in for_uv(environ).items() if name.startswith("UV_")}
     words |= {f"PIP_{name.upper().replace('-', '_')}": value for name, value in pip_settings(environ).items()}
-    words |= _jobs(environ)
+    words |= _mirrors(mirrors or {}) | _jobs(environ)
     lines = []
     for name, value in sorted(words.items()):
         if name in _OF_THIS_MACHINE or name in _CERTIFICATE_VARIABLES:
@@ -210,6 +213,11 @@ def certificates(environ: Mapping[str, str]) -> Path | None:
     return next((file for file in (*files, *map(Path, _CERTIFICATE_FILES)) if file.is_file()), None)
 
 
+def _mirrors(mirrors: Mapping[str, str]) -> dict[str, str]:
+    told = {prefix: place for prefix, place in mirrors.items() if _is_elsewhere(place)}
+    return {MIRRORS_VARIABLE: json.dumps(told, sort_keys=True)} if told else {}
+
+
 def _jobs(environ: Mapping[str, str]) -> dict[str, str]:
     jobs = environ.get(JOBS_VARIABLE)
     if not jobs:
@@ -223,4 +231,8 @@ def _reachable(name: str, value: str) -> str:
     """A list of indexes without those that only this machine has."""
     separator = "," if name == "UV_FIND_LINKS" else " "
     places = value.replace(",", " ").split() if separator == "," else value.split()
-    return separator.join(place for place in places if "://" in place and "file://" not in place)
+    return separator.join(place for place in places if _is_elsewhere(place))
+
+
+def _is_elsewhere(place: str) -> bool:
+    return "://" in place and "file://" not in place

@@ -17,6 +17,7 @@ from vep_dagger.builders.cache import cache_root
 from vep_dagger.builders.shelves import lock_of, used
 from vep_dagger.errors import MachineError
 
+_IMPORTED = ("mirrors.py", "uv_words.py")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -44,8 +45,8 @@ def _place(directory: Path) -> Path:
     here = files("vep_dagger.builders")
     texts = {
         "install.py": here.joinpath("container_install.py").read_text(encoding="utf-8"),
-        # The script imports it by its full name, in the package and in a container alike.
-        "vep_dagger/builders/uv_words.py": here.joinpath("uv_words.py").read_text(encoding="utf-8"),
+        # The script imports them by their full names, in the package and in a container alike.
+        **{f"vep_dagger/builders/{name}": here.joinpath(name).read_text(encoding="utf-8") for name in _IMPORTED},
         "vep_dagger/builders/__init__.py": "",
         "vep_dagger/__init__.py": "",
     }

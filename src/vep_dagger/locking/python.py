@@ -188,7 +188,8 @@ class _Resolution:
         return LockError(f"no packages satisfy the request: {what}", where=where, hint=hint)
 
     def _hidden(self, text: str) -> str:
-        return redacted(text, hidden_values((), self.settings.environ, container_surroundings(self.settings.environ)))
+        environ, mirrors = self.settings.environ, self.settings.mirrors
+        return redacted(text, hidden_values((), environ, container_surroundings(environ, mirrors)))
 
     @property
     def _asked(self) -> str:

@@ -65,7 +65,7 @@ async def secrets_of(lowered: Lowered, settings: BuildSettings, session: DaggerS
             hint=f"export {missing[0]} before the build",
         )
     client = session.client
-    text = container_surroundings(settings.environ)
+    text = container_surroundings(settings.environ, settings.mirrors)
     mounted = {SURROUNDINGS: client.set_secret("vep-surroundings", text)}
     if bundle := certificates(settings.environ):
         mounted[CERTIFICATES] = client.secret(f"file://{bundle.absolute()}", cache_key="vep-certificates")

@@ -52,7 +52,7 @@ def secret_files(names: tuple[str, ...], settings: BuildSettings) -> Iterator[Se
         )
     directory = Path(tempfile.mkdtemp(prefix="vep-secrets-"))
     try:
-        surroundings = container_surroundings(settings.environ)
+        surroundings = container_surroundings(settings.environ, settings.mirrors)
         texts = {SURROUNDINGS_ID: surroundings} | {name: settings.environ[name] for name in names}
         files = {}
         for name, text in texts.items():

@@ -51,10 +51,12 @@ class VenvBuilder:
         cache: Path | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        mirrors: Mapping[str, str] | None = None,
         min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
         self._environ = dict(os.environ if environ is None else environ)
         self._places = Places(cache_root(self._environ) if cache is None else cache.absolute())
+        self._mirrors = dict(mirrors or {})
         self._min_free_bytes = min_free_bytes
         self._held: dict[str, Lock] = {}
 
@@ -128,7 +130,9 @@ class VenvBuilder:
         await anyio.to_thread.run_sync(self._places.clear, key)
         work = self._places.building / f"{key}-{uuid.uuid4().hex}"
         environment = work / "env"
-        commands = Commands(_uv(), environment / "bin", work, self._environ, self._places, log, image.tag, say)
+        commands = Commands(
+            _uv(), environment / "bin", work, self._environ, self._places, log, image.tag, say, self._mirrors
+        )
         try:
             await anyio.Path(work).mkdir()
             await Lowering(image, key, interpreter, environment, place, commands, on_layer).run()

@@ -13,6 +13,7 @@ from pathlib import Path
 from vep_dagger.builders.base import Say, translate
 from vep_dagger.builders.cache import Places
 from vep_dagger.builders.failures import no_space, out_of_space
+from vep_dagger.builders.mirrors import rewrite
 from vep_dagger.builders.surroundings import for_commands, for_uv
 from vep_dagger.builders.uv_words import PLAIN_OUTPUT, QUESTION_TIMEOUT_S, QUICK, with_links
 from vep_dagger.errors import BuildError, LaunchError
@@ -33,6 +34,8 @@ class Commands:
     log: Path
     tag: str
     say: Say
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    """Of further places to find packages."""
     variables: dict[str, str] = field(default_factory=dict)
     """What the recipe has set so far."""
     secrets: dict[str, str] = field(default_factory=dict)
@@ -68,7 +71,9 @@ class Commands:
         env = for_uv(self.environ) | self._translated()
         env |= PLAIN_OUTPUT
         if links:
-            env["UV_FIND_LINKS"] = with_links(env.get("UV_FIND_LINKS", ""), links)
+            env["UV_FIND_LINKS"] = with_links(
+                env.get("UV_FIND_LINKS", ""), [rewrite(place, self.mirrors) for place in links]
+            )
         return env | self.secrets
 
     def _translated(self) -> dict[str, str]:
