@@ -1,8 +1,8 @@
 """torch: which release, which build of it, and the environment that kernels are compiled against.
 
-Sources: each vLLM release requires one torch (:mod:`vep_dagger.compat` has the table); PyTorch's RELEASE.md ("Release
-Compatibility Matrix") and indexes (https://download.pytorch.org/whl/) for the CUDA releases that torch is built for;
-the metadata of the wheels on PyPI for what those are built for.
+Sources: each vLLM release requires one torch (:mod:`vep_dagger.compat` has the table); the names of the wheels on
+PyTorch's indexes (https://download.pytorch.org/whl/), as public lock files and images name them, for the CUDA releases
+that torch is built for; the metadata of the wheels on PyPI for what those are built for.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
         "2.9.0": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2025-12-01T00:00:00Z"),
         "2.9.1": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2026-01-01T00:00:00Z"),
         "2.10.0": Known(("cu126", "cu128", "cu129", "cu130"), "cu128", "2026-03-01T00:00:00Z"),
-        "2.11.0": Known(("cu126", "cu128", "cu130"), "cu130", "2026-05-01T00:00:00Z"),
-        "2.13.0": Known(("cu130",), "cu130", "2026-09-01T00:00:00Z"),
-        "2.14.0": Known(("cu130",), "cu130", "2026-10-15T00:00:00Z"),
+        "2.11.0": Known(("cu126", "cu128", "cu129", "cu130"), "cu130", "2026-05-01T00:00:00Z"),
+        "2.13.0": Known(("cu126", "cu129", "cu130", "cu132"), "cu130", "2026-09-01T00:00:00Z"),
+        "2.14.0": Known(("cu126", "cu130", "cu132"), "cu130", "2026-10-15T00:00:00Z"),
     }
 )
 """The torch releases that vLLM's releases require."""
