@@ -70,7 +70,7 @@ def docker() -> Iterator[Docker]:
         )
     before = _images(found)
     yield found
-    ours = ("vep/probe:", "vep/docker-probe:", "vep/kept:", "127.0.0.1:")
+    ours = ("vep/probe:", "vep/docker-probe:", "vep/kept:", "vep/own:", "127.0.0.1:")
     left = {image.rpartition(" ")[2] for image in _images(found) - before if image.startswith(ours)}
     if left:
         subprocess.run([found.program, "rmi", "--force", *sorted(left)], stdout=subprocess.DEVNULL, check=False)

