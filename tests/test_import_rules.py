@@ -123,7 +123,7 @@ def test_every_room_has_its_rules() -> None:
         ("jobs/x.py", "from vep_dagger.builders.venv import builder", "vep_dagger.builders.venv.builder"),
         ("jobs/x.py", "from vep_dagger.builders import venv", "vep_dagger.builders.venv"),
         ("report/x.py", "from vep_dagger.plan import planner", "vep_dagger.plan.planner"),
-        ("cli.py", "from vep_dagger.launchers.fake import FakeLauncher", "vep_dagger.launchers.fake.FakeLauncher"),
+        ("cli/x.py", "from vep_dagger.launchers.fake import FakeLauncher", "vep_dagger.launchers.fake.FakeLauncher"),
         ("errors.py", "from vep_dagger.dsl import key", "vep_dagger.dsl.key"),
     ],
 )
@@ -143,7 +143,7 @@ def test_an_import_that_reaches_back_is_found(tmp_path: Path, module: str, line:
         ("report/x.py", "from . import text"),
         ("plan/x.py", "from vep_dagger.errors import MatrixError"),
         ("report/x.py", "from vep_dagger import __version__"),
-        ("cli.py", "from vep_dagger.plan import Plan"),
+        ("cli/x.py", "from vep_dagger.plan import Plan"),
         ("dsl/x.py", "import json, vep_dagger_elsewhere"),
     ],
 )

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import click
 
-from vep_dagger.cli import running
+from vep_dagger.cli.options import OF_MATRIX, running
 from vep_dagger.console.ending import ended, heed_signals
 from vep_dagger.console.plain import JsonLines, PlainLines
 from vep_dagger.errors import MachineError
@@ -134,7 +134,7 @@ def pipeline(work: Callable[[Options, Emit], Awaitable[bool]], stage: Stage) -> 
     """
 
     @click.command(help=work.__doc__, context_settings={"default_map": {"builder": BUILDER}, "max_content_width": 100})
-    @click.option("--matrix", type=click.Path(path_type=Path), default=Path("matrix.toml"), show_default=True)
+    @OF_MATRIX
     @running
     def program(matrix: Path, *, as_json: bool, **chosen: Any) -> None:
         begun: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import CommandLine
 from vep_dagger import __version__, cli
+from vep_dagger.cli.machine import cache
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,7 +28,7 @@ def commands(group: click.Group, above: str = "") -> Iterator[str]:
 COMMANDS = list(commands(cli.vep))
 
 
-@pytest.mark.parametrize("group", [cli.vep, cli.cache], ids=lambda group: group.name)
+@pytest.mark.parametrize("group", [cli.vep, cache], ids=lambda group: group.name)
 def test_help_lists_every_command_with_one_whole_line(vep: CommandLine, group: click.Group) -> None:
     said = vep(*([] if group is cli.vep else ["cache"]), "--help")
     assert said.code == 0

@@ -1,0 +1,48 @@
+"""``vep squash``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vep_dagger.cli.options import CELL, COMPAT, FROM, KEEP, NETWORK, OF_MATRIX
+from vep_dagger.console.ending import heed_signals
+
+
+@click.command()
+@CELL
+@OF_MATRIX
+@click.option("--builder", default="dagger", show_default=True, help="Where the image is: dagger, docker, registry.")
+@FROM
+@NETWORK
+@KEEP
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; <tag>.sqsh by default.")
+@click.option("--force", is_flag=True, help="Replace a file that is of another image, or none of vep's.")
+@COMPAT
+def squash(cell: str, matrix: Path, output: Path | None, force: bool, **options: Any) -> None:
+    """Make a SquashFS of a cell's image for enroot and pyxis.
+
+    CELL is a cell's name, or an expression as for -k that chooses cells of one image.
+    """
+    import anyio
+
+    from vep_dagger.builders.docker.by_hand import one_image
+    from vep_dagger.builders.names import tag_of
+    from vep_dagger.plan import load_plan
+    from vep_dagger.squash.make import squash as make
+    from vep_dagger.workflow import Options
+
+    plan = load_plan(matrix, overlay=options["compat"])
+    image = one_image(plan, cell)
+    settings = Options(matrix, "build", **options).settings(plan)
+    target = output or Path(f"{tag_of(image, settings.tags)}.sqsh")
+    heed_signals()
+    made = anyio.run(
+        lambda: make(image, options["builder"], settings, target, lambda line: click.echo(line, err=True), force=force)
+    )
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{made.file}\n{made.size_bytes / 2**20:.0f} MiB, image {made.digest}{', found' if made.found else ''}")
+    click.echo("\n".join(f"to start it: {command}" for command in made.commands))
