@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,6 +52,42 @@ def test_a_port_that_is_kept_or_in_use_is_passed_over(monkeypatch: pytest.Monkey
         monkeypatch.setattr(ports, "candidates", lambda: [kept, used.getsockname()[1]])
         with pytest.raises(MachineError, match="no free port"), ports.reserved("127.0.0.1", None):
             pass
+
+
+def listen_without_privileges(port: int, prelude: str = "") -> str:
+    """What is said of a port on the loopback to somebody whose root is of a user namespace alone."""
+    program = shutil.which("unshare")
+    if program is None or subprocess.run([program, "-r", "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces: allow unprivileged ones, or run as root")
+    code = (
+        f"from pathlib import Path\nfrom vep_dagger.launchers import ports\n{prelude}\n"
+        f"try:\n    print(ports.listens('127.0.0.1', {port}))\n"
+        "except ports.PortError as error:\n    print(error.render())"
+    )
+    done = subprocess.run([program, "-r", sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def first_for_everybody() -> int:
+    first = int(ports.UNPRIVILEGED.read_text())
+    if first <= 1:
+        pytest.skip("needs privileged ports: sysctl net.ipv4.ip_unprivileged_port_start=1024")
+    return first
+
+
+def test_a_privileged_port_is_refused_to_whoever_lacks_the_privilege_with_what_it_takes() -> None:
+    first = first_for_everybody()
+    said = listen_without_privileges(first - 1)
+    assert f"a port below {first} needs root or CAP_NET_BIND_SERVICE, and {first - 1} was asked for" in said
+    assert "--port" in said
+
+
+def test_a_port_that_everybody_may_listen_on_but_somebody_forbids_is_not_called_privileged(tmp_path: Path) -> None:
+    first = first_for_everybody()
+    (tmp_path / "first").write_text("0\n")
+    said = listen_without_privileges(first - 1, f"ports.UNPRIVILEGED = Path({str(tmp_path / 'first')!r})")
+    assert f"nobody may listen on port {first - 1} of 127.0.0.1 here: Permission denied" in said
+    assert "CAP_NET" not in said
 
 
 def test_the_holder_of_a_port_is_named() -> None:

@@ -98,3 +98,11 @@ def test_what_cannot_be_printed_is_refused(tmp_path: Path, extra: list[str], sai
     done = vep(tmp_path, CPU, "default", *extra)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_launcher_whose_line_cannot_be_pasted_is_told_of_before_what_its_builder_lacks(tmp_path: Path) -> None:
+    assert vep(tmp_path, GPU, "pplx", "--builder", "docker").returncode == 0
+    done = vep(tmp_path, GPU, "pplx", "--builder", "dagger")
+    assert done.returncode == 2
+    assert "the launcher dagger runs is no command that can be pasted" in done.stderr
+    assert "--builder docker" in done.stderr

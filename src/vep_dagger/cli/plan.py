@@ -70,8 +70,9 @@ def containerfile(cell: str, matrix: Path, context: Path | None, compat: Path | 
 
     CELL is a cell's name, or an expression as for -k that chooses cells of one image.
     """
-    from vep_dagger.builders.docker.by_hand import containerfile_of, one_image, write_context
+    from vep_dagger.builders.docker.by_hand import containerfile_of, write_context
     from vep_dagger.plan import load_plan
+    from vep_dagger.plan.meant import one_image
     from vep_dagger.workflow import Options
 
     plan = load_plan(matrix, overlay=compat)

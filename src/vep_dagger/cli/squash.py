@@ -28,9 +28,9 @@ def squash(cell: str, matrix: Path, output: Path | None, force: bool, **options:
     """
     import anyio
 
-    from vep_dagger.builders.docker.by_hand import one_image
     from vep_dagger.builders.names import tag_of
     from vep_dagger.plan import load_plan
+    from vep_dagger.plan.meant import one_image
     from vep_dagger.squash.make import squash as make
     from vep_dagger.workflow import Options
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from vep_dagger.errors import LaunchError, MachineError
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+"""The first port that everybody may listen on: ``ip(7)``, 1024 unless somebody set it."""
 ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (a user's choice, not ours)
 ATTEMPTS = 200
 
@@ -45,14 +47,25 @@ def listens(host: str, port: int) -> bool:
             probe.bind(address)
             probe.listen(1)
         except PermissionError as error:
-            raise PortError(
-                f"port {port} needs privileges", hint="choose one from 1024 on, or none for a free one"
-            ) from error
+            raise _forbidden(host, port, error) from error
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise PortError(f"{host} is no address of this machine") from error
             return True
     return False
+
+
+def _forbidden(host: str, port: int, error: PermissionError) -> PortError:
+    hint = "name another port ([serve] port, or --port of vep serve), or take a free one (leave port out; --port 0)"
+    try:
+        first = int(UNPRIVILEGED.read_text())
+    except (OSError, ValueError):
+        first = 1024
+    if port < first:
+        return PortError(
+            f"a port below {first} needs root or CAP_NET_BIND_SERVICE, and {port} was asked for", hint=hint
+        )
+    return PortError(f"nobody may listen on port {port} of {host} here: {error.strerror}", hint=hint)
 
 
 def holder(port: int) -> str | None:

@@ -64,11 +64,6 @@ class Plan:
         chosen = {cell.slug for cell in select(tuple(item.cell for item in self.cells), only)}
         return replace(self, only=only, cells=tuple(item for item in self.cells if item.cell.slug in chosen))
 
-    def meant(self, cell: str) -> tuple[PlannedCell, ...]:
-        """The cell of that name, or those that the expression chooses. Raises UsageError."""
-        named = tuple(planned for planned in self.cells if planned.cell.slug == cell)
-        return named or self.choose(cell).cells
-
     @cached_property
     def deployments(self) -> tuple[Deployment, ...]:
         """The different servers, in the order of their first cells."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from vep_dagger.errors import UsageError
 from vep_dagger.plan import Deployment, Plan, load_plan
+from vep_dagger.plan.meant import one_deployment
 from vep_dagger.workflow import Options, settled_lock
 
 PORT = 8000
@@ -63,22 +64,3 @@ def choose(asked: Asked, full: Plan | None = None) -> Chosen:
     cells = tuple(planned for planned in full.cells if planned.deployment is deployment)
     matrix = replace(full.matrix, file=file.model_copy(update={"serve": serve}))
     return Chosen(full, replace(full, matrix=matrix, only=deployment.slug, cells=cells[:1]), deployment)
-
-
-def one_deployment(plan: Plan, cell: str) -> Deployment:
-    """The server of the cell of that name, or of those that an expression chooses. Raises UsageError if that is not one
-    server."""
-    cells = plan.meant(cell)
-    found = {planned.deployment.key: planned.deployment for planned in cells if planned.deployment}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if not found:
-        why = next((planned.impossible for planned in cells if planned.impossible), "the matrix has no [serve]")
-        raise UsageError(f"{cell!r} has no server: {why}", where="CELL")
-    names = [deployment.slug for deployment in found.values()]
-    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-    raise UsageError(
-        f"{cell!r} chooses cells of {len(found)} servers: {shown}",
-        where="CELL",
-        hint="name one cell; vep plan lists them",
-    )

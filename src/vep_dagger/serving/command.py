@@ -26,6 +26,9 @@ from vep_dagger.launchers.registry import find_launcher
 from vep_dagger.serving.choose import Asked, choose
 from vep_dagger.workflow import refuse_early
 
+PASTED = ("process", "docker")
+"""The launchers whose servers are each one command of this machine's."""
+
 
 @dataclass(frozen=True)
 class Printed:
@@ -42,13 +45,19 @@ def printed(asked: Asked) -> Printed:
     """The commands that serve a cell, without doing anything. Raises UsageError for what cannot be served so."""
     chosen, options = choose(asked), asked.options
     settings = options.settings(chosen.full)
+    # Their names are right.
+    find_builder(options.builder, settings)
+    find_launcher(options.place, settings)
+    if options.place not in PASTED:
+        # Whatever else is wrong need not be mended for that.
+        raise UsageError(
+            f"what the launcher {options.place} runs is no command that can be pasted",
+            where="--print",
+            hint="name a builder whose images Docker runs: --builder docker",
+        )
     if options.builder not in ("docker", "registry") or options.place != "docker":
         # A line for Docker can be read before its image can be built: a lock may be missing.
         refuse_early(replace(chosen.plan, matrix=chosen.full.matrix), options)
-    else:
-        # Their names are right.
-        find_builder(options.builder, settings)
-        find_launcher(options.place, settings)
     deployment, here = chosen.deployment, Path.cwd()
     spec = server_spec(chosen.plan.matrix, deployment, here, here / "server.log", here)
     port = spec.port
@@ -61,14 +70,8 @@ def printed(asked: Asked) -> Printed:
     if options.place == "docker":
         name, notes = image_name(deployment.image, settings)
         run = _docker_line(deployment.image, name, spec, port, options.network)
-    elif options.place == "process":
-        run, notes = _process_line(deployment.image, spec, port), ()
     else:
-        raise UsageError(
-            f"what the launcher {options.place} runs is no command that can be pasted",
-            where="--print",
-            hint="choose another builder: --builder docker",
-        )
+        run, notes = _process_line(deployment.image, spec, port), ()
     return Printed(shlex.join(build), run, notes)
 
 

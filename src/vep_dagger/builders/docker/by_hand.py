@@ -21,26 +21,6 @@ from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase
 from vep_dagger.errors import UsageError
-from vep_dagger.plan import Plan
-
-
-def one_image(plan: Plan, cell: str) -> Image:
-    """The image of the cell of that name, or of those that an expression chooses. Raises UsageError if that is not one
-    image.
-    """
-    cells = plan.meant(cell)
-    images = {planned.image.key: planned.image for planned in cells if planned.image}
-    if len(images) == 1:
-        return next(iter(images.values()))
-    if not images:
-        why = next((planned.impossible for planned in cells if planned.impossible), "it has none")
-        raise UsageError(f"{cell!r} has no image: {why}", where="CELL")
-    shown = ", ".join(image.tag for image in list(images.values())[:4])
-    raise UsageError(
-        f"{cell!r} chooses cells of {len(images)} images: {shown}",
-        where="CELL",
-        hint="name one cell; vep plan lists them",
-    )
 
 
 def containerfile_of(image: Image, settings: BuildSettings) -> tuple[Containerfile, Lowered, tuple[str, ...]]:
