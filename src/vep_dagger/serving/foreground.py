@@ -31,7 +31,8 @@ from vep_dagger.serving.choose import Asked, Chosen, choose_locked
 from vep_dagger.serving.command import readable
 from vep_dagger.serving.interruption import Interruption
 from vep_dagger.serving.screen import Screen, Shown
-from vep_dagger.workflow import RUNS, refuse_early
+from vep_dagger.workflow import refuse_early
+from vep_dagger.workflow.run_directory import RUNS
 
 LOOK_S = 0.1
 """Between two looks at the log."""
