@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.builders.builder_labs import RootLab
-from vep_dagger.dsl import PLAIN, Build, Image
+from vep_dagger.builders.checks import UNOWNED
+from vep_dagger.dsl import PLAIN, Alternative, Build, Image
 from vep_dagger.errors import BuildError
+
+MakeWheel = Callable[..., Path]
 
 
 def test_sizes_of_layers_are_told_of_what_was_built_and_of_what_was_found(root_lab: RootLab) -> None:
@@ -18,6 +24,29 @@ def test_sizes_of_layers_are_told_of_what_was_built_and_of_what_was_found(root_l
         sizes = {layer.name: layer.size_bytes for layer in built.layers}
         assert (sizes["large"], sizes["small"]) == (300_000, 0)
     assert "vep" not in lab.run(built, "ls", "-A", "/run")
+
+
+def test_the_size_of_a_python_environment_is_told_by_the_parts_that_it_was_installed_in(
+    root_lab: RootLab, make_wheel: MakeWheel
+) -> None:
+    lab = root_lab
+    wheels = (
+        make_wheel("vep-app", needs=("vep-big-lib",)),
+        make_wheel("vep-big-lib", files={"vep_big_lib/data": "x" * 300_000}),
+    )
+    build, places = lab.wheels(lab.begin.python(">=3.11"), *wheels)
+    way = Alternative(("vep-app",), indexes=places)
+    build = build.install(way, parts={"libraries": ("vep-big-*",), "the app": ("*",)})
+    image = Image("probe", "probe1", "1", PLAIN, build, device="cpu")
+    for built in (lab.build(image), lab.build(image)):
+        told = next(layer for layer in built.layers if layer.name == "environment")
+        assert list(told.parts) == ["libraries", "the app", UNOWNED]
+        assert 300_000 < told.parts["libraries"] < 302_000
+        assert 0 < told.parts["the app"] < 2000
+        files = "find /venv -type f -printf '%s\n' | awk '{ bytes += $1 } END { print bytes }'"
+        assert sum(told.parts.values()) == told.size_bytes == int(lab.run(built, "sh", "-c", files))
+        manifest = lab.manifest(built)
+        assert (manifest["environment_bytes"], manifest["environment_parts"]) == (told.size_bytes, dict(told.parts))
 
 
 def test_credentials_of_package_indexes_are_in_no_log_message_or_manifest(root_lab: RootLab) -> None:

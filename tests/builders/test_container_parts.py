@@ -15,7 +15,16 @@ import anyio
 import pytest
 
 from tests.dsl.dsl_sample import COMMIT, DIGEST, sample_image
-from vep_dagger.builders.checks import CHECKS, PACKAGES, SIZES, Proven, check_commands, judge, output_file
+from vep_dagger.builders.checks import (
+    CHECKS,
+    PACKAGES,
+    PYTHON_SIZES,
+    UNOWNED,
+    Proven,
+    check_commands,
+    judge,
+    output_file,
+)
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import base_missing, step_failed
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
@@ -378,6 +387,76 @@ class TestChecks:
         else:
             assert sizes == {}
 
+    def measured(self, container: Container, image: Image, tmp_path: Path) -> Proven:
+        """What the commands show of the image, when this has been installed."""
+        for step in image.build.steps:
+            if isinstance(step, Install):
+                done = container.install(step)
+                assert done.returncode == 0, done.stderr
+        for exec_ in check_commands(image):
+            done = self.run(Exec(exec_.text.replace("/venv", str(container.prefix))), tmp_path)
+            assert done.returncode == 0, done.stderr
+        return judge(image, self.files(tmp_path), tmp_path / "log")
+
+    def test_each_file_of_an_environment_is_of_one_part_or_of_no_package(
+        self, container: Container, make_wheel: MakeWheel, tmp_path: Path
+    ) -> None:
+        make_wheel("vep-app", needs=("vep-big-lib", "vep-small-lib"))
+        make_wheel("vep-big-lib", files={"vep_big_lib/data": "x" * 200_000, "common/data": "x" * 7000})
+        make_wheel("vep-small-lib", files={"vep_small_lib/data": "x" * 3000, "common/data": "x" * 7000})
+        parts = {"large ones": ("vep-big-*",), "small ones": ("vep-small-lib",), "none": ("vep-nothing",)}
+        (container.prefix / "own").write_bytes(bytes(50_000))
+        proven = self.measured(container, image_of(Build().python("3.12").install("vep-app", parts=parts)), tmp_path)
+        site = next(container.prefix.glob("lib/python*/site-packages"))
+        files = [file for file in container.prefix.rglob("*") if file.is_file() and not file.is_symlink()]
+        sizes = {file: file.stat().st_size for file in files}
+
+        assert proven.sizes["environment"] == sum(sizes.values())
+        assert list(proven.parts) == ["large ones", "small ones", "none", "other packages", UNOWNED]
+        assert sum(proven.parts.values()) == proven.sizes["environment"]
+        bytecode = next((site / "vep_big_lib" / "__pycache__").iterdir())
+        assert sizes[bytecode] > 0
+        alone = {
+            name: sum(size for file, size in sizes.items() if f"/{name}" in str(file))
+            for name in ("vep_app", "vep_big_lib", "vep_small_lib")
+        }
+        # The file that both bring is there once, and so it counts once.
+        both = alone["vep_big_lib"] + alone["vep_small_lib"] + 7000
+        assert proven.parts["large ones"] + proven.parts["small ones"] == both
+        assert proven.parts["other packages"] == alone["vep_app"]
+        assert proven.parts["none"] == 0
+        assert proven.parts[UNOWNED] > 50_000
+
+    def test_packages_of_another_installation_count_as_the_rest(
+        self, container: Container, make_wheel: MakeWheel, tmp_path: Path
+    ) -> None:
+        make_wheel("vep-app"), make_wheel("vep-lib"), make_wheel("vep-late", files={"vep_late/data": "x" * 90_000})
+        build = Build().python("3.12").install("vep-app", parts={"lib": ("vep-lib",), "the rest": ("*",)})
+        parts = self.measured(container, image_of(build.install("vep-late")), tmp_path).parts
+        assert list(parts) == ["lib", "the rest", UNOWNED]
+        assert parts["the rest"] > 90_000 > parts[UNOWNED]
+
+    def test_an_environment_that_was_not_installed_in_parts_has_a_size_and_no_parts(
+        self, container: Container, make_wheel: MakeWheel, tmp_path: Path
+    ) -> None:
+        make_wheel("vep-app")
+        proven = self.measured(container, image_of(Build().python("3.12").install("vep-app")), tmp_path)
+        assert proven.sizes["environment"] > 0
+        assert proven.parts == {}
+
+    def test_an_environment_that_cannot_be_measured_fails_nothing_and_has_no_size(
+        self, container: Container, tmp_path: Path
+    ) -> None:
+        image = image_of(Build().python("3.12").install("vep-app", parts=(("vep-lib",),)))
+        exec_ = check_commands(image)[-1]
+        # It dies with half of its answer given.
+        text = exec_.text.replace("/venv", str(container.prefix)).replace(
+            "sort_keys=True", "sort_keys=print(1) or nothing"
+        )
+        assert self.run(Exec(text), tmp_path).returncode == 0
+        proven = judge(image, self.files(tmp_path), tmp_path / "log")
+        assert (dict(proven.sizes), dict(proven.parts)) == ({}, {})
+
     def test_what_a_check_printed_is_kept_without_secrets(self, tmp_path: Path) -> None:
         image = image_of(Build().check("says", "env"))
         proven = judge(
@@ -391,7 +470,7 @@ class TestChecks:
         image = image_of(Build().python("3.12"))
         for exec_ in check_commands(image):
             assert self.run(Exec(exec_.text.replace("/venv", str(container.prefix))), tmp_path).returncode == 0
-        assert set(self.files(tmp_path)) == {PACKAGES, SIZES}
+        assert set(self.files(tmp_path)) == {PACKAGES, PYTHON_SIZES}
         assert judge(image, self.files(tmp_path), tmp_path / "log").notes == ()
 
 
@@ -425,6 +504,19 @@ class TestManifest:
         assert manifest.env == {"CUDA_HOME": "/usr/local/cuda", "QUIET": "1"}
         assert [(each.name, each.output) for each in manifest.checks] == [("header and library agree", "ok")]
         assert (manifest.packages, manifest.notes) == ({"app": "1.0"}, ["a note"])
+
+    def test_it_has_the_parts_of_the_environment_and_one_without_them_can_be_read_too(self) -> None:
+        proven = Proven(sizes={"environment": 30}, parts={"torch": 20, UNOWNED: 10})
+        text = container_manifest(lower(sample_image(), "p"), "p", proven, "probe")
+        manifest = read_container_manifest(text)
+        assert manifest is not None
+        assert manifest.sizes["environment"] == 30
+        assert list(manifest.environment_parts.items()) == [("torch", 20), (UNOWNED, 10)]
+        older = json.loads(text)
+        del older["environment_parts"]
+        read = read_container_manifest(json.dumps(older))
+        assert read is not None
+        assert (read.sizes, read.environment_parts) == (manifest.sizes, {})
 
     def test_the_same_build_gives_the_same_text(self) -> None:
         made = {container_manifest(lower(sample_image(), "p"), "p", Proven(), "probe") for _ in range(2)}

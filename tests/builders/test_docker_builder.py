@@ -25,6 +25,7 @@ from vep_dagger.builders.docker.published import RegistryBuilder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Layer, git
 from vep_dagger.dsl import image as image_source
+from vep_dagger.dsl.step import Install
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError
 
@@ -177,7 +178,10 @@ def test_an_image_goes_to_a_registry_and_into_an_archive_and_comes_back(
     bench: Bench, loopback_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = bench.image(bench.layer("one", "echo 1 > /opt/one/x"), tag=f"t-{bench.salt[:8]}")
+    python = Build().python(">=3.11").install("six", parts=(("six",),))
+    lock = [replace(step, locked=()) if isinstance(step, Install) else step for step in python.steps]
+    one = bench.layer("one", "echo 1 > /opt/one/x")
+    made = bench.image(one, build=replace(python, steps=tuple(lock)), tag=f"t-{bench.salt[:8]}")
     repository = f"{loopback_registry}/probe"
     built = bench.build(made, publish=repository, export=Path("out"))
     assert built.published == f"{repository}:{made.tag}@{built.digest}"
@@ -189,10 +193,12 @@ def test_an_image_goes_to_a_registry_and_into_an_archive_and_comes_back(
     taken = anyio.run(taker.build, made, bench.log, bench.said.append)
     assert (taken.location, taken.digest, taken.published) == (built.location, built.digest, built.published)
     assert {layer.state for layer in taken.layers} == {"taken"}
-    # The published image itself says how large its layers are.
-    sizes = {layer.name: layer.size_bytes for layer in built.layers if layer.name == "one"}
+    # The published image itself says how large its layers are, and its Python environment.
+    told = [(layer.name, layer.key, layer.size_bytes, layer.parts) for layer in built.layers]
+    assert [(layer.name, layer.key, layer.size_bytes, layer.parts) for layer in taken.layers] == told
+    sizes = {name: size for name, _, size, _ in told}
     assert sizes["one"] is not None
-    assert {layer.name: layer.size_bytes for layer in taken.layers if layer.name == "one"} == sizes
+    assert sizes["environment"] == sum(next(parts for name, _, _, parts in told if name == "environment").values()) > 0
     other = replace(made, build=Build().run("true"))
     with pytest.raises(BuildError, match="was made of something else"):
         anyio.run(taker.build, other, bench.log, bench.said.append)

@@ -124,6 +124,21 @@ def test_a_failed_build_says_once_which_step_and_what_it_printed_last(printed: P
     ) in text
 
 
+def test_sizes_of_layers_stand_below_the_images_with_the_parts_of_an_environment(printed: Print, run: Run) -> None:
+    text = printed(run.summary(), "build")
+    assert re.sub(" +", " ", text.split("\n\n")[1]) == (
+        "layer size images\nnccl 158.0 MB 2\nenvironment 8.6 GB 1\n NVIDIA's <libraries> 5.1 GB\n torch 3.4 GB\n"
+        " files of no package 100.0 MB"
+    )
+    assert "158.0 MB" not in printed(run.summary(), "smoke")
+
+
+def test_where_no_size_is_known_there_is_no_table_of_sizes(printed: Print, run: Run) -> None:
+    for image in ("img-0.10.1.1", "img-0.11.0"):
+        run.change(f"build:{image}", layers=[])
+    assert "size" not in printed(run.summary(), "build")
+
+
 def test_layers_are_counted_and_what_was_published_and_exported_is_named_unbroken(printed: Print, run: Run) -> None:
     published, exported = f"example.org/{'deep/' * 30}vep:1@sha256:{'a' * 64}", "/out/" + "x" * 120 + ".tar"
     run.change("build:img-0.10.1.1", published=published, exported=exported)

@@ -220,6 +220,17 @@ def test_a_package_is_in_one_part_of_the_environment(seed: Seed, package: str, p
     assert [number for number, each in enumerate(parts) if each and each.fits(package)] == [part]
 
 
+def test_the_parts_of_the_environment_have_names(seed: Seed) -> None:
+    parts = [step.part for step in seed().build.steps if isinstance(step, Install)]
+
+    assert [part.title for part in parts if part] == [
+        "NVIDIA's libraries",
+        "torch",
+        "FlashInfer and kernels",
+        "vLLM and the rest",
+    ]
+
+
 @pytest.mark.parametrize(("missing", "passes"), [("libcuda.so.1", True), ("libnvshmem_host.so.3", False)])
 def test_a_kernel_library_must_find_all_but_the_drivers(
     tmp_path: Path, needs: Callable[[str, str], str], missing: str, passes: bool

@@ -181,7 +181,12 @@ def test_each_image_shows_its_layers_and_who_shares_them(summary: Summary) -> No
     assert "3 layers: 2 built, 1 cached, 0 taken" in words
     assert "2 layers: 0 built, 1 cached, 1 taken" in words
     assert "nccl cached 0.00 s 158.0 MB l1 vep/img-0.11.0" in words
-    assert "environment built 18 min 22 s – l3 –" in words
+    assert "environment built 18 min 22 s 8.6 GB l3 –" in words
+
+
+def test_an_environment_that_was_installed_in_parts_shows_their_sizes_below_its_own(summary: Summary) -> None:
+    words = parse(section(summary)).text
+    assert "8.6 GB l3 – NVIDIA's <libraries> 5.1 GB torch 3.4 GB files of no package 100.0 MB" in words
 
 
 def test_a_failed_build_shows_its_step_open(run: Run) -> None:

@@ -95,7 +95,10 @@ Each different one once.
 | --- | --- | --- | --- | --- |
 | nccl | cached | 0.00 s | 158.0 MB | 2 |
 | nvshmem | built | 5 min 10 s | – | 2 |
-| environment | built | 18 min 22 s | – | 1 |
+| environment | built | 18 min 22 s | 8.6 GB | 1 |
+| – NVIDIA's \\<libraries\\> |  |  | 5.1 GB |  |
+| – torch |  |  | 3.4 GB |  |
+| – files of no package |  |  | 100.0 MB |  |
 
 ## Warnings
 

@@ -32,6 +32,8 @@ class BuiltLayer:
     state: LayerState
     seconds: float
     size_bytes: int | None = None
+    parts: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Of these bytes, those of each part that it was installed in: all of them, or empty."""
 
 
 OnLayer: TypeAlias = Callable[[BuiltLayer], None]

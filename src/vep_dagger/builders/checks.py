@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vep_dagger.builders import measure
+from vep_dagger.builders.base import BuiltLayer
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import last_lines
 from vep_dagger.builders.locked import locked_ways
 from vep_dagger.builders.lowering import ENVIRONMENT, Exec, command
 from vep_dagger.dsl import Check, Image
+from vep_dagger.dsl.step import Install, Part
 from vep_dagger.errors import BuildError
 
 CHECKS = "/run/vep-checks"
@@ -20,12 +23,15 @@ CHECKS = "/run/vep-checks"
 PACKAGES = "packages.json"
 NOTES = "install.jsonl"
 SIZES = "sizes.txt"
+PYTHON_SIZES = "python-sizes.json"
 
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json, sys; "
     "json.dump({d.metadata['Name']: d.version for d in m.distributions()}, sys.stdout)"
 )
 
+UNOWNED = "files of no package"
+"""What the environment has besides packages: its interpreter, if that is there, and what steps have written."""
 
 _EACH_FILE = ("-type", "f", "-printf", "%s\\n", "-o", "-printf", "0\\n")
 """Directories print too, so that an empty prefix has a size and one that nobody could look at has none."""
@@ -47,6 +53,14 @@ class Proven:
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of what layers and the Python environment left in the image, by the names of their stages; of those that
     could be told."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """Of the Python environment's bytes those of each part, by name, and those of no package: all of it. Empty where it
+    was not installed in parts, or could not be measured."""
+
+
+def sized(layer: BuiltLayer, sizes: Mapping[str, int], parts: Mapping[str, int]) -> BuiltLayer:
+    """The layer with its size, and the parts if it is the Python environment."""
+    return replace(layer, size_bytes=sizes.get(layer.name), parts=parts if layer.name == ENVIRONMENT else {})
 
 
 def output_file(number: int) -> str:
@@ -70,9 +84,12 @@ def check_commands(image: Image) -> tuple[Exec, ...]:
         ask = command([f"{prefix}/bin/python", "-I", "-c", _LIST_PACKAGES])
         done.append(Exec(f"mkdir -p {CHECKS}; {ask} > {CHECKS}/{PACKAGES}"))
         done.append(Exec(f"mkdir -p {CHECKS}; if [ -e {record} ]; then cat {record} > {kept}; fi"))
+    # What follows proves nothing, and so fails nothing: an image may be without these programs. Files alone, since what
+    # a directory takes is the file system's affair, and a manifest is the same on every machine.
+    if prefix:
+        ask = command([f"{prefix}/bin/python", "-IB", "-c", Path(measure.__file__).read_text(encoding="utf-8"), prefix])
+        done.append(Exec(f"mkdir -p {CHECKS}; {ask} > {CHECKS}/{PYTHON_SIZES} || rm -f {CHECKS}/{PYTHON_SIZES}"))
     if places := _places(image):
-        # Proves nothing, and so fails nothing: an image may be without these programs. Files alone, since what a
-        # directory takes is the file system's affair, and a manifest is the same on every machine.
         ask = "; ".join(
             f"{command(('find', place, *_EACH_FILE))} | {command(['awk', _SUM, place])}" for place in places
         )
@@ -81,9 +98,8 @@ def check_commands(image: Image) -> tuple[Exec, ...]:
 
 
 def _places(image: Image) -> dict[str, str]:
-    """The directories whose sizes are asked, with the stages that they are of."""
-    places = {layer.prefix: layer.name for layer in image.layers}
-    return {image.python_prefix: ENVIRONMENT, **places} if image.python_prefix else places
+    """The directories whose sizes are asked, with the layers that they are of."""
+    return {layer.prefix: layer.name for layer in image.layers}
 
 
 def _kept(line: str, file: str) -> str:
@@ -116,6 +132,7 @@ def judge(image: Image, files: Mapping[str, str], log: Path, redact: Callable[[s
         checks.append((check, output))
     records = [json.loads(line) for line in files.get(NOTES, "").splitlines() if line.strip()]
     locked = tuple(locked_ways(image.build))
+    whole, parts = _environment(image, files.get(PYTHON_SIZES, ""))
     return Proven(
         checks=tuple(checks),
         packages=_packages(files[PACKAGES]) if PACKAGES in files else None,
@@ -127,7 +144,8 @@ def judge(image: Image, files: Mapping[str, str], log: Path, redact: Callable[[s
             *(way.note for way in locked if way.note),
             *(redact(note) for record in records for note in record["notes"]),
         ),
-        sizes=_sizes(files.get(SIZES, ""), _places(image)),
+        sizes=_sizes(files.get(SIZES, ""), _places(image)) | whole,
+        parts=parts,
     )
 
 
@@ -135,6 +153,25 @@ def _sizes(text: str, places: Mapping[str, str]) -> dict[str, int]:
     """What ``du`` has printed: bytes, a tab, and the directory."""
     found = (line.partition("\t") for line in text.splitlines())
     return {places[place]: int(size) for size, _, place in found if place in places and size.isdecimal()}
+
+
+def _environment(image: Image, text: str) -> tuple[dict[str, int], dict[str, int]]:
+    """What :mod:`.measure` has printed: the size of the Python environment, and of its parts."""
+    if not text:
+        return {}, {}
+    measured = json.loads(text)
+    steps = [step for step in image.build.steps if isinstance(step, Install) and step.prefix == image.python_prefix]
+    parts = [step.part for step in steps if step.part]
+    whole = {ENVIRONMENT: measured["bytes"]}
+    if not parts:
+        return whole, {}
+    # Other installations may have brought packages too: these are of the parts that name them, and else of the rest.
+    asked = [*sorted(parts, key=lambda part: part.everything), Part(("*",))]
+    sizes = dict.fromkeys((part.title for part in parts), 0)
+    for name, size in measured["packages"].items():
+        title = next(part.title for part in asked if part.fits(name))
+        sizes[title] = sizes.get(title, 0) + size
+    return whole, sizes | {UNOWNED: measured["bytes"] - sum(sizes.values())}
 
 
 def _packages(text: str) -> dict[str, str]:

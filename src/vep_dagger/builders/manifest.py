@@ -125,6 +125,9 @@ class ContainerManifest(_Whole):
     programs: list[str]
     libraries: list[str]
     environment_bytes: int | None = Field(None, description="The size of the Python environment.")
+    environment_parts: dict[str, int] = Field(
+        default_factory=dict, description="Of these bytes, those of each part of the installation: all, or none."
+    )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -172,6 +175,7 @@ def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, buil
         programs=list(image.programs),
         libraries=list(image.libraries),
         environment_bytes=proven.sizes.get(ENVIRONMENT),
+        environment_parts=dict(proven.parts),
     )
     return manifest.model_dump_json(indent=2) + "\n"
 

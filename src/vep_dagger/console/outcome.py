@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vep_dagger.console.layer_sizes import layer_sizes
 from vep_dagger.console.live import STYLES
 from vep_dagger.console.plain import MARKS
 from vep_dagger.evidence.record import FailedStep
@@ -25,6 +26,9 @@ def print_outcome(summary: Summary, page: Path, console: Console, stage: Stage) 
     """Print the outcome for people."""
     console.print()
     console.print(_images(summary) if stage == "build" else _cells(summary, measured=stage == "bench"))
+    if stage == "build" and (sizes := layer_sizes(summary)):
+        console.print()
+        console.print(sizes)
     for image in summary.images:
         if image.failed_step is not None:
             console.print(_failed(image, image.failed_step), soft_wrap=True)

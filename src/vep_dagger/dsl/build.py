@@ -27,6 +27,7 @@ from vep_dagger.dsl.step import (
 )
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ALL = ("*",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,14 @@ class Build:
         excluded: tuple[str, ...] = (),
         before: str | None = None,
         prefix: str = "/venv",
-        parts: tuple[tuple[str, ...], ...] = (),
+        parts: Mapping[str, tuple[str, ...]] | tuple[tuple[str, ...], ...] = (),
     ) -> Build:
         """Install Python packages: requirements, or :class:`Alternative` values of which the first that resolves is
         taken.
 
         ``parts`` are lists of names (with ``*``): the packages of each are installed in a step of their own, in this
-        order, and all others in the last, of one resolution.
+        order, and all others in the last, of one resolution. A mapping gives each part a name, which is no content;
+        its last may be ``("*",)``, to name the part of all others.
         """
         plain = tuple(item for item in requirements if isinstance(item, str))
         ways = tuple(item for item in requirements if isinstance(item, Alternative))
@@ -115,11 +117,16 @@ class Build:
         whole = Install(_absolute(prefix), ways or (Alternative(plain),), excluded, before)
         if not parts:
             return self._then(whole)
+        named = list(parts.items()) if isinstance(parts, Mapping) else [("", names) for names in parts]
+        if named[-1][1] != _ALL:
+            named.append(("", _ALL))
         built, taken = self, tuple[str, ...]()
-        for names in parts:
-            built = built._then(replace(whole, part=Part(names, but=taken)))
+        for called, names in named:
+            if "*" in taken:
+                raise ValueError("a part of all packages, '*', leaves nothing for those after it: it can only be last")
+            built = built._then(replace(whole, part=Part(names, taken, called)))
             taken = (*taken, *names)
-        return built._then(replace(whole, part=Part(("*",), but=taken)))
+        return built
 
     def env(self, variables: Mapping[str, str] | None = None, /, **named: str) -> Build:
         """Set variables for the steps that follow. A mapping takes names that are no keywords of Python's.

@@ -9,7 +9,7 @@ quicker or possible without deciding what it gives: they are never part of a key
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -143,6 +143,22 @@ class Part:
 
     names: tuple[str, ...]
     but: tuple[str, ...] = ()
+    called: str = field(default="", compare=False)
+    """What people call it; it decides nothing, and so is in no key."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether it is what the other parts have left."""
+        return self.names == ("*",)
+
+    @property
+    def title(self) -> str:
+        """What to call it: its own name, or its patterns.
+
+        >>> Part(("torch", "triton")).title, Part(("*",), but=("torch",)).title
+        ('torch, triton', 'other packages')
+        """
+        return self.called or ("other packages" if self.everything else ", ".join(self.names))
 
     def fits(self, name: str) -> bool:
         """Whether the package belongs to the part; names are compared as package indexes do (PEP 503).

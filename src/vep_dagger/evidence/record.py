@@ -53,6 +53,9 @@ class LayerRecord(Part):
     state: Literal["built", "cached", "taken", "failed"]
     seconds: float
     size_bytes: int | None = Field(default=None, description="What it adds to the image, where the engine says.")
+    parts: dict[str, int] = Field(
+        default_factory=dict, description="Of these bytes, those of each part of an installation: all of them, or none."
+    )
 
 
 class FailedStep(Part):

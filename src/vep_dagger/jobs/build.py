@@ -124,7 +124,12 @@ def _reason(error: BuildError, log: str) -> str:
 def _records(layers: Iterable[BuiltLayer]) -> list[LayerRecord]:
     return [
         LayerRecord(
-            name=layer.name, key=layer.key, state=layer.state, seconds=layer.seconds, size_bytes=layer.size_bytes
+            name=layer.name,
+            key=layer.key,
+            state=layer.state,
+            seconds=layer.seconds,
+            size_bytes=layer.size_bytes,
+            parts=dict(layer.parts),
         )
         for layer in layers
         if layer.state != "building"

@@ -40,7 +40,9 @@ LIBRARIES = (
 )  # fmt: skip
 """The packages with NVIDIA's libraries that torch requires, by the names of CUDA 12's and CUDA 13's."""
 
-PARTS = (LIBRARIES, ("torch", "triton", *COMPANIONS))
+PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"NVIDIA's libraries": LIBRARIES, "torch": ("torch", "triton", *COMPANIONS)}
+)
 """What an installation is cut into, so that vLLM releases with one torch share the larger part of their images."""
 
 

@@ -45,7 +45,9 @@ COMMON: tuple[LayerDef[Any], ...] = (
 KERNELS: tuple[LayerDef[Any], ...] = (pplx.pplx, deepgemm.deepgemm, deepep.deepep)
 """Kernels; an image holds those that its release can use and does not bring itself."""
 
-PARTS = (*torch.PARTS, flashinfer.PARTS)
+PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {**torch.PARTS, "FlashInfer and kernels": flashinfer.PARTS, "vLLM and the rest": ("*",)}
+)
 """The layers of the Python environment: NVIDIA's libraries, torch, kernels that go with a torch, and last vLLM with all
 else. Two releases with one torch share the first."""
 

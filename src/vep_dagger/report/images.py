@@ -87,6 +87,7 @@ def _image(
             LayerSummary(
                 clean(layer.name), layer.key, layer.state, layer.seconds, layer.size_bytes,
                 tuple(tag for tag in holders[layer.key] if tag != clean(doc.tag)),
+                {clean(name): size for name, size in layer.parts.items()},
             )
             for layer in record.layers
         ),

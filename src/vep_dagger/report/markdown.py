@@ -197,8 +197,12 @@ def _layers(summary: Summary) -> Iterable[str]:
     yield from _table(
         ["layer", "state", "time", "size", "images"],
         (
-            [plain(layer.name), layer.state, seconds(layer.seconds), size(layer.size_bytes), str(len(tags))]
+            row
             for layer, tags in found[:ROWS]
+            for row in (
+                [plain(layer.name), layer.state, seconds(layer.seconds), size(layer.size_bytes), str(len(tags))],
+                *([f"– {plain(name)}", "", "", size(part), ""] for name, part in layer.parts.items()),
+            )
         ),
     )
     yield ""

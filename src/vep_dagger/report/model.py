@@ -164,6 +164,8 @@ class LayerSummary:
     size_bytes: int | None
     shared: tuple[str, ...]
     """The tags of the other images whose builds had it too."""
+    parts: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Bytes of the parts that it was installed in."""
 
 
 @dataclass(frozen=True, slots=True)

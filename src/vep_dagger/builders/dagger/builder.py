@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, OnLayer, Say, ignore_layer
-from vep_dagger.builders.checks import judge
+from vep_dagger.builders.checks import judge, sized
 from vep_dagger.builders.dagger.bases import Base, Bases
 from vep_dagger.builders.dagger.deliver import Delivery
 from vep_dagger.builders.dagger.failure import query_failed
@@ -87,8 +87,7 @@ class DaggerBuilder:
         proven = judge(image, await self._files(left), log, lambda text: redacted(text, secrets.hidden))
         text = container_manifest(lowered, plain, proven, self.name)
         container, env = await self._seal(container, text, lowered, log, secrets)
-        sizes = proven.sizes
-        layers = tuple(replace(layer, size_bytes=sizes.get(layer.name)) for layer in work.states.values())
+        layers = tuple(sized(layer, proven.sizes, proven.parts) for layer in work.states.values())
         built = BuiltImage(
             key=image.key,
             builder=self.name,

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, LayerState, OnLayer, Say, ignore_layer
-from vep_dagger.builders.checks import CHECKS, Proven, check_commands, judge
+from vep_dagger.builders.checks import CHECKS, Proven, check_commands, judge, sized
 from vep_dagger.builders.docker.bases import held_digest, inspect, resolve
 from vep_dagger.builders.docker.build_context import FILE_NAME, lay_out
 from vep_dagger.builders.docker.buildkit_log import StageProgress
@@ -118,8 +118,7 @@ class DockerBuilder:
             for layer in states.values():
                 on_layer(layer)
         manifest, config = found
-        sizes = manifest.sizes
-        layers = tuple(replace(layer, size_bytes=sizes.get(layer.name)) for layer in states.values())
+        layers = tuple(sized(layer, manifest.sizes, manifest.environment_parts) for layer in states.values())
         for note in manifest.notes:
             say(f"{image.tag}: {note}")
         built = BuiltImage(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
+from vep_dagger.builders.checks import sized
 from vep_dagger.builders.docker.bases import inspect, transfer
 from vep_dagger.builders.docker.look import platform_of, text_of
-from vep_dagger.builders.lowering import MANIFEST
-from vep_dagger.builders.manifest import read_container_manifest
+from vep_dagger.builders.lowering import ENVIRONMENT, IMAGE, MANIFEST, lower
+from vep_dagger.builders.manifest import BaseEntry, ContainerManifest, read_container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import IMAGE_LABEL, KEY_LABEL
 from vep_dagger.builders.settings import BuildSettings
@@ -56,12 +57,7 @@ class RegistryBuilder:
         labels = _labels(config)
         text = await text_of(docker, str(config["Id"]), MANIFEST)
         manifest = read_container_manifest(text) if text else None
-        keys = [(layer.name, layer.key) for layer in manifest.layers] if manifest else []
-        sizes = manifest.sizes if manifest else {}
-        layers = tuple(
-            BuiltLayer(name, key, "taken", 0.0, sizes.get(name))
-            for name, key in [*keys, ("image", labels.get(KEY_LABEL, ""))]
-        )
+        layers = (*_held(image, manifest), BuiltLayer(IMAGE, labels.get(KEY_LABEL, ""), "taken", 0.0))
         for layer in layers:
             on_layer(layer)
         repository = ref.rpartition(":")[0]
@@ -113,6 +109,20 @@ class RegistryBuilder:
             hint=f"publish it: vep build --builder docker --publish {repository}; "
             f"`docker login {repository.partition('/')[0]}` if the registry asks who you are",
         )
+
+
+def _held(image: Image, manifest: ContainerManifest | None) -> tuple[BuiltLayer, ...]:
+    """The layers and the Python environment of an image, as far as it says what it holds."""
+    if manifest is None:
+        return ()
+    bases = (manifest.base, *(layer.base for layer in manifest.layers))
+    plain = next((base.digest for base in bases if isinstance(base, BaseEntry) and base.plain), None)
+    environment = lower(image, plain or "").stage(ENVIRONMENT)
+    keys = [(layer.name, layer.key) for layer in manifest.layers]
+    if environment.operations:
+        keys.append((environment.name, environment.key))
+    layers = (BuiltLayer(name, key, "taken", 0.0) for name, key in keys)
+    return tuple(sized(layer, manifest.sizes, manifest.environment_parts) for layer in layers)
 
 
 def _labels(config: Mapping[str, Any]) -> Mapping[str, str]:
