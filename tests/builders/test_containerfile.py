@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer, render, source_place
+from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer
+from vep_dagger.builders.docker.render import render, source_place
 from vep_dagger.builders.docker.shell_text import lines_of
 from vep_dagger.builders.lowering import Exec, command, images_of, lower
 from vep_dagger.cli import vep

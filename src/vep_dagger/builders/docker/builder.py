@@ -24,17 +24,12 @@ from vep_dagger.builders.checks import CHECKS, Proven, check_commands, judge, si
 from vep_dagger.builders.docker.bases import held_digest, inspect, resolve
 from vep_dagger.builders.docker.build_context import FILE_NAME, lay_out
 from vep_dagger.builders.docker.buildkit_log import StageProgress
-from vep_dagger.builders.docker.containerfile import (
-    FINAL_STAGE,
-    MANIFEST_PLACE,
-    RESULT_STAGE,
-    Containerfile,
-    render,
-)
+from vep_dagger.builders.docker.containerfile import FINAL_STAGE, MANIFEST_PLACE, RESULT_STAGE, Containerfile
 from vep_dagger.builders.docker.deliver import Delivery
 from vep_dagger.builders.docker.failure import build_failed, no_space
 from vep_dagger.builders.docker.keep import Keeper
 from vep_dagger.builders.docker.look import platform_of, space_of, text_of
+from vep_dagger.builders.docker.render import render
 from vep_dagger.builders.docker.run import BuildRun, secret_files
 from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, images_of, lower
 from vep_dagger.builders.manifest import ContainerManifest, container_manifest, read_container_manifest

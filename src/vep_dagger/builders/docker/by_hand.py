@@ -12,7 +12,8 @@ from vep_dagger.builders.base_archive import ARCHIVE
 from vep_dagger.builders.checks import CHECKS, Proven, check_commands
 from vep_dagger.builders.docker.bases import archive_name
 from vep_dagger.builders.docker.build_context import lay_out
-from vep_dagger.builders.docker.containerfile import Containerfile, render
+from vep_dagger.builders.docker.containerfile import Containerfile
+from vep_dagger.builders.docker.render import render
 from vep_dagger.builders.lowering import Lowered, images_of, lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
