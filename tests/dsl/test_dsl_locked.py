@@ -52,3 +52,13 @@ def test_parts_of_an_installation_share_one_request_and_leave_nothing_out_or_dou
     assert {str(step.request()) for step in steps} == {str(install("x").request())}
     for name in ("torch", "nvidia_nccl.cu12", "Torch", "six"):
         assert sum(step.part is not None and step.part.fits(name) for step in steps) == 1
+
+
+def test_what_builds_a_locked_source_distribution_is_in_the_key() -> None:
+    tool = replace(SIX, name="setuptools")
+    ways = (None, (), (tool,), (replace(tool, version="80"),), (replace(tool, hashes=(f"sha256:{'b' * 64}",)),))
+    assert len({key(install("six", locked=(replace(SIX, build=way),))) for way in ways}) == len(ways)
+
+
+def test_a_wheel_has_the_canonical_form_that_it_had_before_builds_were_locked() -> None:
+    assert SIX.canonical() == ["six", "1.17.0", [f"sha256:{'a' * 64}"]]

@@ -28,6 +28,11 @@ def install(*packages: tuple[str, str, str]) -> Build:
     return EMPTY._then(Install("/venv", (Alternative(("p",)),), locked=locked))
 
 
+def built_with(version: str) -> Build:
+    tool = LockedPackage("t", version, ("sha256:x",))
+    return EMPTY._then(Install("/venv", (Alternative(("p",)),), locked=(LockedPackage("p", "1", (), (tool,)),)))
+
+
 def asked(*requirements: str, overrides: tuple[str, ...] = (), part: Part | None = None, before: str = "x") -> Build:
     return EMPTY._then(Install("/venv", (Alternative(requirements, overrides),), before=before, part=part))
 
@@ -60,6 +65,7 @@ BUILDS = {
     "a package": (install(("p", "1", "x"), ("q", "1", "x")), install(("p", "2", "x"), ("q", "1", "x")), ["package p"]),
     "a package more": (install(("p", "1", "x")), install(("p", "1", "x"), ("q", "1", "x")), ["package q"]),
     "a package's files": (install(("p", "1", "x")), install(("p", "1", "y")), ["files of package p"]),
+    "a package's build": (built_with("1"), built_with("2"), ["build of package p"]),
     "packages in another order": (
         install(("p", "1", "x"), ("q", "1", "x")), install(("q", "1", "x"), ("p", "1", "x")), ["form"],
     ),

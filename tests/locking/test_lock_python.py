@@ -60,7 +60,7 @@ def resolve(tmp_path: Path, links: Path, said: list[str], uv_cache: Path) -> Res
         found = found or (Alternative(tuple(str(way) for way in ways)),)
         step = Install("/venv", found, excluded)
         settings = BuildSettings(environ=environ | more, mirrors=mirrors or {})
-        return anyio.run(resolve_python, PythonRequest(step, python, platform), settings, said.append)
+        return anyio.run(resolve_python, PythonRequest(step, python, platform), settings, said.append).packages
 
     return of
 
@@ -87,7 +87,7 @@ def source(directory: Path, name: str, version: str) -> str:
     """Make a source distribution whose metadata is final (PEP 643); its hash as a lock has it."""
     file = directory / f"{name}-{version}.tar.gz"
     texts = {"PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n", "pyproject.toml": "[project]\n"}
-    texts["pyproject.toml"] += f'name = "{name}"\nversion = "{version}"\n'
+    texts["pyproject.toml"] += f'name = "{name}"\nversion = "{version}"\n[build-system]\nrequires = []\n'
     with tarfile.open(file, "w:gz") as archive:
         for path, text in texts.items():
             member = tarfile.TarInfo(f"{name}-{version}/{path}")

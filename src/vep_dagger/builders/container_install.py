@@ -33,8 +33,9 @@ RESOLVED = ".vep-resolved"
 
 
 def main(text: str) -> int:
-    """Carry out an order: JSON with ``prefix``, and either ``locked`` (a requirements file with hashes) with
-    ``indexes``, or ``excluded``, ``before`` and ``ways``, each with ``requirements``, ``overrides``, ``indexes`` and
+    """Carry out an order: JSON with ``prefix``, and either ``locked`` (a requirements file with hashes, or nothing)
+    with ``indexes`` and perhaps ``built`` (two such files for each source distribution: itself, and what it is built
+    with), or ``excluded``, ``before`` and ``ways``, each with ``requirements``, ``overrides``, ``indexes`` and
     ``note``; of these perhaps a ``part`` alone, with ``names`` and ``but``. Gives the exit code.
     """
     order: Order = json.loads(text)
@@ -52,9 +53,7 @@ class _Installation:
     def run(self) -> int:
         order = self._order
         if "locked" in order:
-            from vep_dagger.builders.uv_words import REQUIRE_HASHES
-
-            return self._exactly(Path(order["locked"]), order["indexes"], REQUIRE_HASHES)
+            return self._locked()
         if "part" in order:
             return self._part(order["part"])
         taken = self._way()
@@ -63,6 +62,15 @@ class _Installation:
         code = self._call(self._command(taken, _BYTECODE), taken["indexes"])
         if code == 0:
             self._record(taken)
+        return code
+
+    def _locked(self) -> int:
+        from vep_dagger.builders.uv_words import REQUIRE_HASHES, built_exactly
+
+        order = self._order
+        code = self._exactly(Path(order["locked"]), order["indexes"], REQUIRE_HASHES) if order["locked"] else 0
+        for file, tools in order.get("built", ()):
+            code = code or self._exactly(Path(file), order["indexes"], REQUIRE_HASHES, *built_exactly(tools))
         return code
 
     def _way(self) -> "Union[Order, int]":  # noqa: UP007, UP037 - as above

@@ -22,6 +22,8 @@ _KILLED = re.compile(r"Killed signal terminated program|: Killed$")
 """GCC's driver (gcc.cc, ``execute``) and make, of a compiler that was killed."""
 _REFUSED = re.compile(r"unauthorized|denied|authentication|forbidden", re.IGNORECASE)
 """What registries say to whom they do not let in (OCI distribution specification, "Error Codes")."""
+_UNLOCKED_TOOL = re.compile(r"no trusted hash was provided for: (.+)")
+"""What uv says where a build asks for what has no hash (``--require-build-hashes``)."""
 _TAIL_LINES = 12
 _LONGEST_COMMAND = 200
 
@@ -162,6 +164,11 @@ def _no_index(what: str, lines: Sequence[str], log: Path) -> MachineError:
 
 def _installation_hint(lines: Sequence[str], before: str | None) -> str | None:
     text = "\n".join(lines)
+    if found := _UNLOCKED_TOOL.search(text):
+        return (
+            f"a source distribution asks for {found[1]} to be built, which the lock does not have for it: what a build "
+            "asks for only as it runs cannot be locked; pin a release that has wheels, or exclude the package"
+        )
     if before and "upload" in text:
         return "this index does not tell when packages were uploaded: leave the pin 'before' empty"
     if before and NO_SOLUTION.search(text):

@@ -1,9 +1,11 @@
-"""Installations whose packages a lock has: the file that they are installed by, and which alternative the lock took."""
+"""Installations whose packages a lock has: the files that they are installed by, and the alternative that it took."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from vep_dagger.dsl import Alternative, Build, LockedPackage
 from vep_dagger.dsl.step import Install
@@ -24,6 +26,44 @@ def requirements_path(prefix: str, text: str) -> str:
     fill.
     """
     return f"{prefix}/{DIRECTORY}/{hashlib.sha256(text.encode()).hexdigest()[:12]}.txt"
+
+
+class ListFile(NamedTuple):
+    """A requirements file of the environment."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What uv is called for once: ``packages``; with ``tools``, one source distribution, built with these alone."""
+
+    packages: ListFile
+    tools: ListFile | None = None
+
+    @property
+    def files(self) -> tuple[ListFile, ...]:
+        """All its files."""
+        return (self.packages, self.tools) if self.tools else (self.packages,)
+
+
+def calls(step: Install) -> Iterator[Call]:
+    """The calls of uv that a locked installation is made of: one for all that has no tools of its own, if there is
+    any, then one for each source distribution, since two may be built with different releases of one tool.
+    """
+    locked = step.locked or ()
+    if ready := [package for package in locked if package.build is None]:
+        yield Call(_file(step.prefix, requirements_text(ready)))
+    for package in locked:
+        if package.build is not None:
+            head = f"# {package.name} {package.version} is built with these, and with nothing besides.\n"
+            tools = _file(step.prefix, head + requirements_text(package.build))
+            yield Call(_file(step.prefix, requirements_text([package])), tools)
+
+
+def _file(prefix: str, text: str) -> ListFile:
+    return ListFile(requirements_path(prefix, text), text)
 
 
 def taken(step: Install) -> Alternative:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from vep_dagger.builders.locked import requirements_path, requirements_text, taken
+from vep_dagger.builders.locked import calls, taken
 from vep_dagger.dsl import JOBS, Build, Check, Image, ImageSource, Layer, PlainBase, Source, Step, key_of
 from vep_dagger.dsl.step import CacheMount, Copy, Env, Install, MakePython, Mount, Run, Secret, Workdir, Write
 from vep_dagger.errors import BuildError
@@ -257,8 +257,7 @@ def _operations(build: Build, env: dict[str, str]) -> tuple[Operation, ...]:
                 pass  # A part that no package belongs to.
             case MakePython() | Install():
                 if isinstance(step, Install) and step.locked:
-                    packages = requirements_text(step.locked)
-                    done.append(File(requirements_path(step.prefix, packages), packages, step=step))
+                    done += (File(path, text, step=step) for call in calls(step) for path, text in call.files)
                 text, caches = command(python_command(step), varying), (*now.caches, UV_CACHE)
                 done.append(replace(now, text=text, env=_pairs(_FOR_UV | env), caches=caches, tools=True, step=step))
             case Write():
@@ -314,8 +313,10 @@ def _order(step: Install) -> dict[str, object]:
     what else has changed in the request must not build it again.
     """
     if step.locked is not None:
-        path = requirements_path(step.prefix, requirements_text(step.locked))
-        return {"prefix": step.prefix, "locked": path, "indexes": taken(step).indexes}
+        ready = next((call.packages.path for call in calls(step) if call.tools is None), None)
+        built = [[call.packages.path, call.tools.path] for call in calls(step) if call.tools]
+        more = {"built": built} if built else {}
+        return {"prefix": step.prefix, "locked": ready, "indexes": taken(step).indexes, **more}
     ways = [
         {"requirements": way.requirements, "overrides": way.overrides, "indexes": way.indexes, "note": way.note}
         for way in step.alternatives

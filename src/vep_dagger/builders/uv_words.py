@@ -70,6 +70,18 @@ REQUIRE_HASHES = "--require-hashes"
 """For :func:`install_exactly`: what has no hash, or another one, is not installed."""
 
 
+def built_exactly(tools: str) -> List[str]:  # noqa: UP006 - as above
+    """Options for :func:`install_exactly` of a source distribution: it is built with packages of the file ``tools``. A
+    package that the file does not have, or whose hash is another, makes uv refuse the build, whether pyproject.toml
+    asks for it or the build as it runs (``--require-build-hashes``, experimental since uv 0.13, so by its name too).
+
+    Without uv's cache, which may have the same distribution as other tools have built it; and isolated whatever
+    ``uv.toml`` says, since uv checks nothing in an environment that is there already.
+    """
+    isolated = ["--no-cache", "--build-isolation", "--build-constraints", tools]
+    return [*isolated, "--require-build-hashes", "--preview-features", "build-dependency-hashes"]
+
+
 def write_lines(file: Path, lines: Iterable[str]) -> str:
     """Write a list into a file; its path."""
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -116,15 +116,21 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One Python package at one version, with the hashes (``sha256:…``) of the files that may be installed of it."""
+    """One Python package at one version, with the hashes (``sha256:…``) of the files that may be installed of it.
+
+    ``build`` is for a source distribution: the packages that it is built with, and nothing besides. None for wheels,
+    and where a lock does not say: then a build takes what it asks for from the indexes.
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...]
+    build: tuple[LockedPackage, ...] | None = None
 
     def canonical(self) -> Canonical:
         """All of it."""
-        return [self.name, self.version, list(self.hashes)]
+        own: list[Canonical] = [self.name, self.version, list(self.hashes)]
+        return own if self.build is None else [*own, [each.canonical() for each in self.build]]
 
     @property
     def requirement(self) -> str:

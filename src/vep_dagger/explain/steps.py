@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from vep_dagger.dsl import Build, GitSource, HttpSource, ImageSource, Source, Step, canonical
+from vep_dagger.dsl import Build, GitSource, HttpSource, ImageSource, LockedPackage, Source, Step, canonical
 from vep_dagger.dsl.step import Copy, Env, Install, MakePython, Mount, Run, Workdir, Write
 from vep_dagger.explain.document import Change
 
@@ -196,6 +196,8 @@ def _compare_installs(where: str, a: Install, b: Install) -> Iterator[Change]:
             if one and other and one.version == other.version:
                 hashes = (" ".join(one.hashes), " ".join(other.hashes))
                 yield from _values(where, **{f"files of package {name}": hashes})
+            if one and other:
+                yield from _values(where, **{f"build of package {name}": (_tools(one), _tools(other))})
         return
     if a.locked is not None or b.locked is not None:
         yield Change(where=where, what="packages", a=_packages(a), b=_packages(b))
@@ -209,6 +211,13 @@ def _compare_installs(where: str, a: Install, b: Install) -> Iterator[Change]:
     if a.part != b.part:
         parts = tuple(canonical(step.part.canonical()) if step.part else None for step in (a, b))
         yield from _values(where, part=(parts[0], parts[1]))
+
+
+def _tools(package: LockedPackage) -> str | None:
+    """What a source distribution is built with, in one line."""
+    if package.build is None:
+        return None
+    return " ".join(each.requirement for each in package.build) or "nothing"
 
 
 def _packages(step: Install) -> str:

@@ -2,7 +2,7 @@
 
 No interpreter of the wanted release is needed, and nothing is installed. Wheels are enough wherever there are some, so
 that no package's own code runs here; where a release has a source distribution alone, uv may have to run its build
-system to learn what it needs.
+system to learn what it needs. What builds such a distribution is resolved and hashed too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.mirrors import rewrite
@@ -26,7 +27,10 @@ from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import container_surroundings, for_uv
 from vep_dagger.builders.uv_words import PLAIN_OUTPUT, QUICK, UNREACHABLE, pip_compile, unavailable, with_links
 from vep_dagger.dsl import Alternative
+from vep_dagger.dsl.step import Install
 from vep_dagger.errors import LockError, MachineError
+from vep_dagger.locking.sdist import build_requires
+from vep_dagger.locking.tools import Package, all_tools
 from vep_dagger.locking.wheels import GLIBC, Pythons, admitted
 from vep_dagger.plan.locking import PythonRequest
 
@@ -34,18 +38,30 @@ TIMEOUT_S = 600
 """For one resolution: where there is only a source distribution, uv may have to build it."""
 
 _NO_WHEELS = re.compile(r"no (usable )?wheels|building from source is disabled")
+_MISMATCH = re.compile(r"Hash mismatch for `([^`]+)`\s+Expected:\s+sha256:(\w+)\s+Computed:\s+sha256:(\w+)")
 _RESULT = "pylock.toml"
 """What uv calls a file of this form (PEP 751)."""
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 
-async def resolve_python(request: PythonRequest, settings: BuildSettings, say: Say) -> list[str]:
-    """The packages of a request, sorted: ``name==version sha256:… sha256:…``. The first alternative that resolves is
-    taken, and ``say`` hears of those that were passed over.
+@dataclass(frozen=True)
+class Resolved:
+    """What a request comes to. Each package is ``name==version sha256:… sha256:…``; all in the order of their names."""
+
+    packages: list[str]
+    build: dict[str, list[str]]
+    """What each of them is built with that is a source distribution."""
+
+
+async def resolve_python(request: PythonRequest, settings: BuildSettings, say: Say) -> Resolved:
+    """The packages of a request, and what those are built with that have no wheel. The first alternative that resolves
+    is taken, and ``say`` hears of those that were passed over.
 
     It is resolved for the lowest Python that the request admits (``>=3.11,<3.14``: 3.11.0), since whatever runs there
     runs on the later ones, as a rule; of each package those wheels are kept that fit any admitted Python and the
-    platform, up to glibc 2.35, and the source distribution only where there is no such wheel. A package that later
+    platform, up to glibc 2.35, and the source distribution only where there is no such wheel, with what its
+    ``pyproject.toml`` asks for to be built, resolved likewise (of the same places, and before the same date). What a
+    build asks for only as it runs is not in it: such a build is refused later, by uv. A package that later
     Pythons alone need is not in it: pin one minor release where that matters.
 
     Further places are rewritten by the mirrors of ``settings``; indexes are those of its ``environ``. Raises LockError
@@ -63,7 +79,7 @@ async def resolve_python(request: PythonRequest, settings: BuildSettings, say: S
             hint="name one with build.python() before the installation, such as 3.12 or >=3.11,<3.14",
         )
 
-    def resolve() -> list[str]:
+    def resolve() -> Resolved:
         with tempfile.TemporaryDirectory(prefix="vep-lock-") as work:
             return _Resolution(request, settings, say, machine, pythons, Path(work)).run()
 
@@ -79,8 +95,41 @@ class _Resolution:
     pythons: Pythons
     work: Path
 
-    def run(self) -> list[str]:
-        return self._with_hashes(*self._first_that_resolves())
+    def run(self) -> Resolved:
+        way, versions = self._first_that_resolves()
+        packages = self._files(way, versions)
+        lines = self._lines(packages)
+        return Resolved(lines, {each["name"]: self._tools(each, way) for each in packages if self._is_source(each)})
+
+    def _tools(self, package: Package, way: Alternative) -> list[str]:
+        """What builds a source distribution."""
+        requires = self._asked_by(package)
+        self.say(f"{package['name']} {package['version']} has no wheel: resolving what builds it")
+
+        def resolve(wanted: Sequence[str]) -> list[dict[str, Any]]:
+            asked = Install("", (Alternative(tuple(wanted), indexes=way.indexes),), before=self.request.step.before)
+            within = replace(self, request=replace(self.request, step=asked))
+            return within._files(*within._first_that_resolves())
+
+        try:
+            return self._lines(all_tools(requires, resolve, self._asked_by))
+        except LockError as error:
+            what = f"what builds {package['name']} {package['version']} cannot be locked: {error.what}"
+            raise LockError(what, where=error.where, hint=error.hint) from None
+
+    def _asked_by(self, package: Package) -> Sequence[str]:
+        """What a package asks for to be built; nothing, of one that has a wheel."""
+        if not self._is_source(package):
+            return ()
+        # One without a hash is refused here.
+        self._line(package)
+        sdist = package["sdist"]
+        if "url" not in sdist:
+            sdist = {**sdist, "url": (self.work / sdist["path"]).resolve().as_uri()}
+        return anyio.from_thread.run(build_requires, sdist, self.settings, self.say)
+
+    def _is_source(self, package: Package) -> bool:
+        return "sdist" in package and not list(self._fitting(package))
 
     def _first_that_resolves(self) -> tuple[Alternative, dict[str, str]]:
         *ways, last = self.request.step.alternatives
@@ -108,14 +157,14 @@ class _Resolution:
             return self._ask(asked, way, patience)
         return answer
 
-    def _with_hashes(self, way: Alternative, versions: Mapping[str, str]) -> list[str]:
+    def _files(self, way: Alternative, versions: Mapping[str, str]) -> list[dict[str, Any]]:
         """The same versions with all their files, whatever these are for: of several Pythons, uv tells only so."""
         pins = [f"{name}=={version}" for name, version in versions.items()]
         options = ("--no-deps", "--universal", "--python-version", self.pythons.lowest)
         code, lines, packages = self._ask(self._words(pins, (), (), *options), way, {})
         if code:
             raise self._no_solution(way, lines)
-        return sorted(self._line(package) for package in packages)
+        return packages
 
     def _words(
         self, requirements: Sequence[str], overrides: Sequence[str], excluded: Sequence[str], *options: str
@@ -124,7 +173,10 @@ class _Resolution:
         more = ("--format", "pylock.toml", "--quiet", *options)
         return pip_compile(sys.executable, requirements, overrides, excluded, before, self.work, result, *more)
 
-    def _line(self, package: Mapping[str, Any]) -> str:
+    def _lines(self, packages: Sequence[Package]) -> list[str]:
+        return sorted(map(self._line, packages))
+
+    def _line(self, package: Package) -> str:
         hashes = sorted(set(self._hashes(package)))
         if not hashes:
             raise LockError(
@@ -135,10 +187,13 @@ class _Resolution:
             )
         return " ".join((f"{package['name']}=={package['version']}", *hashes))
 
-    def _hashes(self, package: Mapping[str, Any]) -> Iterator[str]:
-        fitting = [file for file in package.get("wheels", []) if self.pythons.fit(_name(file), self.machine)]
+    def _fitting(self, package: Package) -> Iterator[Mapping[str, Any]]:
+        """The wheels that may be installed."""
+        return (file for file in package.get("wheels", []) if self.pythons.fit(_name(file), self.machine))
+
+    def _hashes(self, package: Package) -> Iterator[str]:
         sources = [package["sdist"]] if "sdist" in package else []
-        for file in fitting or sources:
+        for file in list(self._fitting(package)) or sources:
             if digest := file.get("hashes", {}).get("sha256"):
                 yield f"sha256:{digest}"
 
@@ -175,6 +230,12 @@ class _Resolution:
         return done.returncode, lines, found.get("packages", [])
 
     def _no_solution(self, way: Alternative, lines: list[str]) -> LockError | MachineError:
+        if found := _MISMATCH.search("\n".join(lines)):
+            return LockError(
+                f"{found[1]} is not what the index says: its sha256 is {found[3]}, and {found[2]} was expected",
+                where=" ".join(way.requirements),
+                hint="it was changed there, or something between gives another file: look at it before you believe it",
+            )
         what = self._hidden(unavailable(lines) or next((line for line in reversed(lines) if line.strip()), "uv failed"))
         where = " ".join(way.requirements)
         if UNREACHABLE.search("\n".join(lines)):

@@ -59,7 +59,8 @@ async def resolve(entry: AnyEntry, request: PythonRequest | None, settings: Buil
                 from vep_dagger.locking.python import resolve_python
 
                 assert request is not None, "an environment is wanted by a step"
-                held = {"packages": await resolve_python(request, settings, say)}
+                resolved = await resolve_python(request, settings, say)
+                held = {"packages": resolved.packages, "build": resolved.build or None}
     except (LockError, MachineError):
         raise
     except VepError as error:

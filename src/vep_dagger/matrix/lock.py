@@ -118,7 +118,9 @@ class ImageEntry(Entry):
 
 
 class PythonEntry(Entry):
-    """A Python environment: requirements, and every package that they came to, with the hashes of its files."""
+    """A Python environment: requirements, and every package that they came to, with the hashes of its files; of a
+    source distribution also what builds it.
+    """
 
     table = "python"
 
@@ -130,6 +132,9 @@ class PythonEntry(Entry):
     packages: list[PackageLine] | None = Field(
         default=None, description="name==version and the hashes of the files that may be installed."
     )
+    build: dict[str, list[PackageLine]] | None = Field(
+        default=None, description="What each package is built with that has no wheel, in the same form."
+    )
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -138,10 +143,12 @@ class PythonEntry(Entry):
 
     @property
     def content(self) -> str | None:
-        """sha256 over the packages."""
+        """sha256 over the packages, and over what those without a wheel are built with."""
         if self.packages is None:
             return None
-        return hashlib.sha256("\n".join(self.packages).encode()).hexdigest()
+        build = self.build or {}
+        tools = [line for name in sorted(build) for line in (f"build {name}", *build[name])]
+        return hashlib.sha256("\n".join([*self.packages, *tools]).encode()).hexdigest()
 
     @property
     def asked(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vep_dagger.dsl import (
@@ -124,14 +124,15 @@ def _packages(step: Install, python: str, platform: str, lock: Lock) -> tuple[Lo
     entry = lock.find((PythonEntry.table, PythonRequest(step, python, platform).identity))
     if not isinstance(entry, PythonEntry) or entry.packages is None:
         return None
-    packages = map(_package, entry.packages)
+    packages = (_package(line, entry.build or {}) for line in entry.packages)
     return tuple(package for package in packages if step.part is None or step.part.fits(package.name))
 
 
-def _package(line: str) -> LockedPackage:
+def _package(line: str, build: Mapping[str, list[str]]) -> LockedPackage:
     requirement, *hashes = line.split(" ")
     name, _, version = requirement.partition("==")
-    return LockedPackage(name, version, tuple(hashes))
+    tools = tuple(_package(each, {}) for each in build[name]) if name in build else None
+    return LockedPackage(name, version, tuple(hashes), tools)
 
 
 def _locked_source(source: Source, lock: Lock) -> Source:

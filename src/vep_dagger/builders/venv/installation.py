@@ -10,9 +10,10 @@ from pathlib import Path
 
 from vep_dagger.builders.base import translate
 from vep_dagger.builders.failures import failed, installation_failed
-from vep_dagger.builders.locked import locked_ways, requirements_path, requirements_text, taken
+from vep_dagger.builders.locked import ListFile, calls, locked_ways, taken
 from vep_dagger.builders.uv_words import (
     REQUIRE_HASHES,
+    built_exactly,
     install_exactly,
     of_part,
     pip_compile,
@@ -58,11 +59,17 @@ class Installation:
             self._commands.write_log("no package belongs to this part\n")
             return
         self._say(f"installing {len(packages)} locked packages")
-        text = requirements_text(packages)
-        file = Path(translate(requirements_path(step.prefix, text), self._commands.paths))
-        file.parent.mkdir(exist_ok=True)
-        write_lines(file, text.splitlines())
-        await self._install_exactly(step, file, taken(step).indexes, where, REQUIRE_HASHES)
+        links = taken(step).indexes
+        for call in calls(step):
+            packages_file, *tools = [self._written(file) for file in call.files]
+            options = built_exactly(str(tools[0])) if tools else ()
+            await self._install_exactly(step, packages_file, links, where, REQUIRE_HASHES, *options)
+
+    def _written(self, file: ListFile) -> Path:
+        path = Path(translate(file.path, self._commands.paths))
+        path.parent.mkdir(exist_ok=True)
+        write_lines(path, file.text.splitlines())
+        return path
 
     async def _install_part(self, step: Install, part: Part, where: str) -> None:
         """All parts of one request install of one resolution: the one that the first of them makes."""
