@@ -29,9 +29,8 @@ import anyio
 import click
 
 from vep_dagger.cli.options import OF_MATRIX, running
-from vep_dagger.console.ending import ended, heed_signals
+from vep_dagger.console.ending import ended, heed_signals, way_on
 from vep_dagger.console.plain import JsonLines, PlainLines
-from vep_dagger.errors import MachineError
 from vep_dagger.evidence import AnyRecord, BuildRecord, RunDirectory
 from vep_dagger.evidence.record import RECORD
 from vep_dagger.evidence.rundir import record_place
@@ -146,13 +145,8 @@ def pipeline(work: Callable[[Options, Emit], Awaitable[bool]], stage: Stage) -> 
             view(event)
 
         heed_signals()
-        try:
+        with way_on(lambda: _again(sys.argv, begun[0]) if begun else None):
             passed = anyio.run(_awaited, work, Options(matrix, stage, **chosen), show)
-        except (KeyboardInterrupt, MachineError, OSError):
-            # What was finished is kept, so the way on is worth more than the way back.
-            if begun:
-                click.echo(f"to go on: {_again(sys.argv, begun[0])}", err=True)
-            raise
         sys.exit(0 if passed else 1)
 
     ended(lambda: program(standalone_mode=False))

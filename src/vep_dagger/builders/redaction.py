@@ -1,4 +1,5 @@
-"""What nobody may see in what a build prints: the recipe's secrets, and how package indexes and proxies let us in."""
+"""Secrets of a build: that they are there, and that nobody sees them in what it prints; nor how package indexes and
+proxies let us in."""
 
 from __future__ import annotations
 
@@ -7,11 +8,23 @@ import shlex
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
+from vep_dagger.errors import MachineError
+
 _IN_ADDRESS = re.compile(r"://([^/@\s'\"]+)@")
 _TELLING = re.compile(r"UV_INDEX_.*_(PASSWORD|USERNAME)|HF_TOKEN|HUGGING_FACE_HUB_TOKEN")
 """Variables that are secrets by their names. A user's name is one too: some indexes take a token in its place."""
 _SHORTEST = 4
 """Shorter values are no secrets worth their name, and would tear holes into every output."""
+
+
+def refuse_missing(names: Iterable[str], environ: Mapping[str, str]) -> None:
+    """Raise MachineError for a secret of the recipe's that is not in the environment."""
+    for name in names:
+        if not environ.get(name):
+            raise MachineError(
+                f"the build needs the secret {name}, and the environment has no variable of that name",
+                hint=f"export {name} before the build",
+            )
 
 
 def hidden_values(names: Iterable[str], environ: Mapping[str, str], surroundings: str) -> dict[str, str]:

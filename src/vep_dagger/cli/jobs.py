@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vep_dagger.cli.options import MATRIX, running
-from vep_dagger.console.ending import heed_signals
-from vep_dagger.errors import MachineError
+from vep_dagger.console.ending import heed_signals, way_on
 
 if TYPE_CHECKING:
     from vep_dagger.jobs.run import Stage
@@ -55,14 +54,13 @@ def _run(matrix: Path, stage: Stage, *, as_json: bool, **options: Any) -> None:
     from vep_dagger.workflow import Options
 
     begun: list[str] = []
-    try:
+
+    def again() -> str | None:
+        words = ["vep", _command(stage), str(matrix), "--out", *begun[:1], *_again(options), "--resume"]
+        return shlex.join(words) if begun else None
+
+    with way_on(again):
         outcome = _carry_out(Options(matrix, stage, **options), begun.append, as_json=as_json)
-    except (KeyboardInterrupt, MachineError, OSError):
-        # What was finished is kept, so the way on is worth more than the way back.
-        if begun:
-            again = shlex.join(["vep", _command(stage), str(matrix), "--out", begun[0], *_again(options), "--resume"])
-            click.echo(f"to go on: {again}", err=True)
-        raise
     if not as_json:
         from vep_dagger.console.choose import console
         from vep_dagger.console.outcome import print_outcome

@@ -6,7 +6,8 @@ import errno
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -41,6 +42,19 @@ def ended(program: Callable[[], object]) -> None:
         hint = "free some space or make it writable; what is written stays valid, and --resume goes on from it"
         click.echo(MachineError(f"{error.strerror}", where=error.filename, hint=hint).render(), err=True)
         sys.exit(MachineError.exit_code)
+
+
+@contextmanager
+def way_on(again: Callable[[], str | None]) -> Iterator[None]:
+    """What is interrupted, or that a machine fails, ends with the command that goes on with it: what was finished is
+    kept, so the way on is worth more than the way back. ``again`` gives it; None where nothing was begun.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, MachineError, OSError):
+        if command := again():
+            click.echo(f"to go on: {command}", err=True)
+        raise
 
 
 def heed_signals() -> None:

@@ -88,12 +88,13 @@ class Server(Protocol):
         """End it: ask, and after ``grace_s`` force. Nothing of it is alive afterwards. Safe to call twice."""
 
 
-def refuse_nodes(launcher: str, nodes: int) -> None:
-    """For launchers of one node: raise UsageError for more."""
+def refuse_nodes(launcher: str, nodes: int, why: str = "") -> None:
+    """For launchers of one node: raise UsageError for more. ``why`` the place cannot, if it cannot at all."""
     if nodes > 1:
         raise UsageError(
             f"the launcher {launcher} runs a server on one node, and it wants {nodes}",
-            hint="choose cells of one node with -k; `vep plan --json` has the command of each node",
+            hint=(f"{why}; " if why else "")
+            + "choose cells of one node with -k; `vep plan --json` has the command of each node",
         )
 
 

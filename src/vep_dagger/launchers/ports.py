@@ -153,6 +153,13 @@ def reserved(host: str, port: int | None) -> Iterator[int]:
     raise MachineError("no free port was found", hint=f"{ATTEMPTS} were tried: see `ss -tln`")
 
 
+def refuse_taken(host: str, port: int | None) -> None:
+    """Raise PortError for a fixed port that cannot be had now, and MachineError as :func:`reserved` does."""
+    if port is not None:
+        with reserved(host, port):
+            pass
+
+
 def _unusable(folder: Path, error: OSError) -> MachineError:
     return MachineError(
         f"the runtime directory cannot be used: {error.strerror}",

@@ -92,9 +92,7 @@ class ProcessLauncher:
     def refuse(self, nodes: int, host: str, port: int | None) -> None:
         """Raise UsageError for more than one node, PortError for a fixed port that is taken."""
         refuse_nodes(self.name, nodes)
-        if port is not None:
-            with ports.reserved(host, port):
-                pass
+        ports.refuse_taken(host, port)
 
     @asynccontextmanager
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[ProcessServer]:

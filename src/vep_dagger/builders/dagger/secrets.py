@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vep_dagger.builders.lowering import CERTIFICATES, SURROUNDINGS, Exec, Lowered
-from vep_dagger.builders.redaction import hidden_values, redacted
+from vep_dagger.builders.redaction import hidden_values, redacted, refuse_missing
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.dagger import DaggerSession
-from vep_dagger.errors import MachineError
 
 if TYPE_CHECKING:
     from dagger import Container, Secret
@@ -58,12 +57,7 @@ async def secrets_of(lowered: Lowered, settings: BuildSettings, session: DaggerS
     """The secrets that a build needs. Raises MachineError for one that the environment does not have."""
     operations = [each for stage in lowered.stages for each in stage.operations if isinstance(each, Exec)]
     names = tuple(dict.fromkeys(name for operation in operations for name in operation.secrets))
-    missing = [name for name in names if not settings.environ.get(name)]
-    if missing:
-        raise MachineError(
-            f"the build needs the secret {missing[0]}, and the environment has no variable of that name",
-            hint=f"export {missing[0]} before the build",
-        )
+    refuse_missing(names, settings.environ)
     client = session.client
     text = container_surroundings(settings.environ, settings.mirrors)
     mounted = {SURROUNDINGS: client.set_secret("vep-surroundings", text)}

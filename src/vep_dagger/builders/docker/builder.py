@@ -28,7 +28,7 @@ from vep_dagger.builders.docker.containerfile import FINAL_STAGE, MANIFEST_PLACE
 from vep_dagger.builders.docker.deliver import Delivery
 from vep_dagger.builders.docker.failure import build_failed, no_space
 from vep_dagger.builders.docker.keep import Keeper
-from vep_dagger.builders.docker.look import platform_of, space_of, text_of
+from vep_dagger.builders.docker.look import environment_of, platform_of, space_of, text_of
 from vep_dagger.builders.docker.render import render
 from vep_dagger.builders.docker.run import BuildRun, secret_files
 from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, images_of, lower
@@ -264,12 +264,6 @@ def name_of(lowered: Lowered) -> str:
     recipe = re.sub(r"[^a-z0-9]+", "-", lowered.image.recipe.lower()).strip("-") or "image"
     tag = re.sub(r"[^A-Za-z0-9_.-]", "_", lowered.image.tag).lstrip(".-")[:100]
     return f"vep/{recipe}:{tag}-{short(lowered.key)}"
-
-
-def environment_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that an image sets for whoever runs it."""
-    pairs = (config.get("Config") or {}).get("Env") or ()
-    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _shown(lowered: Lowered) -> tuple[Stage, ...]:

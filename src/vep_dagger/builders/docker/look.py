@@ -1,4 +1,4 @@
-"""Questions to a Docker daemon about itself and about what an image holds."""
+"""Questions to a Docker daemon about itself and about what an image holds; and what its answers say."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import io
 import re
 import shutil
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import MachineError
+
+
+def environment_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that an image sets for whoever runs it."""
+    pairs = (config.get("Config") or {}).get("Env") or ()
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 async def platform_of(docker: Docker) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignore_layer
 from vep_dagger.builders.checks import sized
 from vep_dagger.builders.docker.bases import inspect, transfer
-from vep_dagger.builders.docker.look import platform_of, text_of
+from vep_dagger.builders.docker.look import environment_of, platform_of, text_of
 from vep_dagger.builders.lowering import ENVIRONMENT, IMAGE, MANIFEST, lower
 from vep_dagger.builders.manifest import BaseEntry, ContainerManifest, read_container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
@@ -63,7 +63,6 @@ class RegistryBuilder:
         repository = ref.rpartition(":")[0]
         digests = [known for known in config.get("RepoDigests") or () if known.startswith(f"{repository}@")]
         digest = digests[0].partition("@")[2] if digests else str(config["Id"])
-        pairs = (config.get("Config") or {}).get("Env") or ()
         return BuiltImage(
             key=image.key,
             builder=self.name,
@@ -71,7 +70,7 @@ class RegistryBuilder:
             layers=layers,
             seconds=time.monotonic() - begin,
             cached=True,
-            env={name: value for name, _, value in (pair.partition("=") for pair in pairs)},
+            env=environment_of(config),
             notes=tuple(manifest.notes) if manifest else (),
             packages=manifest.packages if manifest else {},
             size_bytes=config.get("Size"),

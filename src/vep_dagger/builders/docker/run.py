@@ -14,7 +14,7 @@ import anyio
 
 from vep_dagger.builders.docker.buildkit_log import BuildLog, StageProgress, last_output
 from vep_dagger.builders.docker.containerfile import CERTIFICATES_ID, SURROUNDINGS_ID
-from vep_dagger.builders.redaction import hidden_values, redacted
+from vep_dagger.builders.redaction import hidden_values, redacted, refuse_missing
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.docker import Docker
@@ -44,12 +44,7 @@ def secret_files(names: tuple[str, ...], settings: BuildSettings) -> Iterator[Se
     """The secrets of a build in a directory of this user's alone, for as long as the build takes. Raises MachineError
     for a secret of the recipe's that is not in the environment.
     """
-    missing = [name for name in names if not settings.environ.get(name)]
-    if missing:
-        raise MachineError(
-            f"the build needs the secret {missing[0]}, and the environment has no variable of that name",
-            hint=f"export {missing[0]} before the build",
-        )
+    refuse_missing(names, settings.environ)
     directory = Path(tempfile.mkdtemp(prefix="vep-secrets-"))
     try:
         surroundings = container_surroundings(settings.environ, settings.mirrors)

@@ -14,6 +14,9 @@ AMAZON = "0x1d0f"
 EFA_PROGRAMS = "/opt/amazon/efa/bin"
 """Where Amazon's installer puts libfabric's programs."""
 
+FOR_VERBS = "containers need --device /dev/infiniband; see the device files' permissions otherwise"
+"""What to do where :func:`_verbs_trouble` finds some."""
+
 
 def probe_efa(machine: Machine) -> Iterator[Finding]:
     """EFA devices: known to the kernel, usable by this user, seen by libfabric."""
@@ -23,10 +26,9 @@ def probe_efa(machine: Machine) -> Iterator[Finding]:
         hint = "an instance type with EFA, EFA enabled on its network interface, and Amazon's EFA driver"
         yield Finding("efa", "missing", "no EFA device", enables, hint)
         return
-    names = f"{len(devices)} ({', '.join(device.name for device in devices)})"
+    names = _listed(devices)
     if trouble := _verbs_trouble(machine):
-        hint = "containers need --device /dev/infiniband; see the device files' permissions otherwise"
-        yield Finding("efa", "limited", f"{names}, but {trouble}", enables, hint)
+        yield Finding("efa", "limited", f"{names}, but {trouble}", enables, FOR_VERBS)
         return
     program = machine.which("fi_info") or machine.which(str(machine.path(EFA_PROGRAMS) / "fi_info"))
     if program is None:
@@ -48,10 +50,9 @@ def probe_rdma(machine: Machine) -> Iterator[Finding]:
         hint = "a network card with RDMA, and its driver"
         yield Finding("rdma", "missing", "no InfiniBand or RoCE device", enables, hint)
         return
-    names = f"{len(devices)} ({', '.join(device.name for device in devices)})"
+    names = _listed(devices)
     if trouble := _verbs_trouble(machine):
-        hint = "containers need --device /dev/infiniband; see the device files' permissions otherwise"
-        yield Finding("rdma", "limited", f"{names}, but {trouble}", enables, hint)
+        yield Finding("rdma", "limited", f"{names}, but {trouble}", enables, FOR_VERBS)
     else:
         yield Finding("rdma", "ok", names, enables)
 
@@ -76,6 +77,10 @@ def _devices(machine: Machine) -> list[Path]:
         return sorted(machine.path("/sys/class/infiniband").iterdir())
     except OSError:
         return []
+
+
+def _listed(devices: list[Path]) -> str:
+    return f"{len(devices)} ({', '.join(device.name for device in devices)})"
 
 
 def _vendor(device: Path) -> str:

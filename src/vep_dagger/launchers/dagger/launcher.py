@@ -20,9 +20,9 @@ import anyio
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.errors import LaunchError, MachineError, UsageError, VepError
+from vep_dagger.errors import LaunchError, MachineError, VepError
 from vep_dagger.launchers import compiled, ports
-from vep_dagger.launchers.base import ServerSpec
+from vep_dagger.launchers.base import ServerSpec, refuse_nodes
 from vep_dagger.launchers.dagger.bridge import Bridge, Hello, open_bridge
 from vep_dagger.launchers.dagger.remote import Remote
 from vep_dagger.launchers.dagger.server import SECRETS, DaggerServer, filled, merged
@@ -64,15 +64,8 @@ class DaggerLauncher:
 
     def refuse(self, nodes: int, host: str, port: int | None) -> None:
         """Raise UsageError for more than one node, PortError for a fixed port that is taken on this machine."""
-        if nodes > 1:
-            raise UsageError(
-                f"the launcher {self.name} runs a server on one node, and it wants {nodes}",
-                hint="Dagger passes neither EFA devices nor the host's network into an exec; "
-                "choose cells of one node with -k; `vep plan --json` has the command of each node",
-            )
-        if port is not None:
-            with ports.reserved(host, port):
-                pass
+        refuse_nodes(self.name, nodes, "Dagger passes neither EFA devices nor the host's network into an exec")
+        ports.refuse_taken(host, port)
 
     @asynccontextmanager
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[DaggerServer]:

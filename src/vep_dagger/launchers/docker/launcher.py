@@ -67,9 +67,7 @@ class DockerLauncher:
             raise UsageError(
                 "a server without a network cannot be reached", where="--network", hint="leave it out, or name `host`"
             )
-        if port is not None:
-            with ports.reserved(host, port):
-                pass
+        ports.refuse_taken(host, port)
 
     @asynccontextmanager
     async def start(self, image: BuiltImage, spec: ServerSpec) -> AsyncIterator[DockerServer]:
