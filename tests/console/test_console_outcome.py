@@ -127,8 +127,8 @@ def test_a_failed_build_says_once_which_step_and_what_it_printed_last(printed: P
 def test_sizes_of_layers_stand_below_the_images_with_the_parts_of_an_environment(printed: Print, run: Run) -> None:
     text = printed(run.summary(), "build")
     assert re.sub(" +", " ", text.split("\n\n")[1]) == (
-        "layer size images\nnccl 158.0 MB 2\nenvironment 8.6 GB 1\n NVIDIA's <libraries> 5.1 GB\n torch 3.4 GB\n"
-        " files of no package 100.0 MB"
+        "layer size in\nnccl 158.0 MB 2 images\nenvironment 8.6 GB vep/img-0.10.1.1\n NVIDIA's <libraries> 5.1 GB\n"
+        " torch 3.4 GB\n files of no package 100.0 MB"
     )
     assert "158.0 MB" not in printed(run.summary(), "smoke")
 

@@ -18,9 +18,10 @@ def layer_sizes(summary: Summary) -> Table | None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer", no_wrap=True, overflow="fold")
     table.add_column("size", no_wrap=True, justify="right")
-    table.add_column("images", no_wrap=True, justify="right")
+    table.add_column("in")
     for layer, images in known:
-        table.add_row(Text(layer.name), size(layer.size_bytes), str(len(images)))
+        where = images[0] if len(images) == 1 else f"{len(images)} images"
+        table.add_row(Text(layer.name), size(layer.size_bytes), Text(where))
         for name, part in layer.parts.items():
             table.add_row(Text(f"  {name}", style="dim"), Text(size(part), style="dim"), "")
     return table
