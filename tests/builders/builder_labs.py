@@ -22,9 +22,9 @@ import anyio
 import pytest
 
 from vep_dagger.builders.base import Builder, BuiltImage, BuiltLayer
-from vep_dagger.builders.lowering import MANIFEST
 from vep_dagger.builders.manifest import read_manifest
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import MANIFEST
 from vep_dagger.builders.venv.builder import VenvBuilder
 from vep_dagger.dsl import PLAIN, Build, Image, Layer
 

@@ -28,9 +28,10 @@ from vep_dagger.builders.checks import (
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import base_missing, step_failed
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
-from vep_dagger.builders.lowering import SHELL, Exec, command, lower, python_command
+from vep_dagger.builders.lowering import command, lower, python_command
 from vep_dagger.builders.manifest import container_manifest, read_container_manifest
 from vep_dagger.builders.names import labels, publish_tags, tag_of
+from vep_dagger.builders.stages import SHELL, Exec
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.builders.tools import tools_directory
 from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer
 from vep_dagger.builders.docker.render import render, source_place
 from vep_dagger.builders.docker.shell_text import lines_of
-from vep_dagger.builders.lowering import Exec, command, images_of, lower
+from vep_dagger.builders.lowering import command, lower
+from vep_dagger.builders.stages import Exec, images_of
 from vep_dagger.cli import vep
 from vep_dagger.dsl import JOBS, Build, Image, Layer, git, http
 from vep_dagger.dsl import image as image_source

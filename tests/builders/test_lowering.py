@@ -13,21 +13,8 @@ from typing import Any
 import pytest
 
 from tests.dsl.dsl_sample import DIGEST, sample_image
-from vep_dagger.builders.lowering import (
-    ENVIRONMENT,
-    IMAGE,
-    LOADER,
-    SHELL,
-    UV_CACHE,
-    Exec,
-    File,
-    Stage,
-    Taken,
-    Tree,
-    command,
-    lower,
-    python_command,
-)
+from vep_dagger.builders.lowering import LOADER, UV_CACHE, command, lower, python_command
+from vep_dagger.builders.stages import ENVIRONMENT, IMAGE, SHELL, Exec, File, Stage, Taken, Tree
 from vep_dagger.builders.uv_words import of_part
 from vep_dagger.dsl import JOBS, PLAIN, Alternative, Build, Image, Layer, LockedPackage, git, image
 from vep_dagger.dsl.step import Install, MakePython, Part

@@ -12,7 +12,8 @@ from vep_dagger.builders.base import BuiltLayer
 from vep_dagger.builders.container_install import RECORD
 from vep_dagger.builders.failures import last_lines
 from vep_dagger.builders.locked import locked_ways
-from vep_dagger.builders.lowering import ENVIRONMENT, Exec, command
+from vep_dagger.builders.lowering import command
+from vep_dagger.builders.stages import ENVIRONMENT, Exec
 from vep_dagger.dsl import Check, Image
 from vep_dagger.dsl.step import Install, Part
 from vep_dagger.errors import BuildError

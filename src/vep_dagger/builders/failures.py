@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vep_dagger.builders.cache import VARIABLE
-from vep_dagger.builders.lowering import JOBS_VARIABLE, Exec, Operation, Stage, command
+from vep_dagger.builders.lowering import command
+from vep_dagger.builders.stages import JOBS_VARIABLE, Exec, Operation, Stage
 from vep_dagger.builders.uv_words import NO_SOLUTION, UNREACHABLE
 from vep_dagger.dsl import Check, Image
 from vep_dagger.dsl.step import Install, Run

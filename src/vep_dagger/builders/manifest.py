@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vep_dagger.builders.lowering import ENVIRONMENT, Lowered, Stage
+from vep_dagger.builders.stages import ENVIRONMENT, Lowered, Stage
 from vep_dagger.dsl import GitSource, HttpSource, ImageSource, Layer, PlainBase, Source
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from vep_dagger.builders.lowering import Lowered
+from vep_dagger.builders.stages import Lowered
 from vep_dagger.dsl import Image, short
 
 KEY_LABEL = "dev.vep.key"

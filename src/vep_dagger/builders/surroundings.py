@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vep_dagger.builders.lowering import CERTIFICATES, JOBS_VARIABLE
 from vep_dagger.builders.mirrors import VARIABLE as MIRRORS_VARIABLE
+from vep_dagger.builders.stages import CERTIFICATES, JOBS_VARIABLE
 from vep_dagger.builders.uv_words import with_links
 from vep_dagger.errors import UsageError
 
@@ -179,7 +179,7 @@ _CERTIFICATE_FILES = (
 
 
 def container_surroundings(environ: Mapping[str, str], mirrors: Mapping[str, str] | None = None) -> str:
-    """The text of :data:`.lowering.SURROUNDINGS`: what the commands of a container's build may know of this machine.
+    """The text of :data:`.stages.SURROUNDINGS`: what the commands of a container's build may know of this machine.
 
     Proxies, package indexes (without those that are directories of this machine), the ``mirrors`` of further places
     (without those too), where the certificates are, and the number of jobs if ``VEP_JOBS`` says it. A variable that the

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vep_dagger.builders.lowering import Lowered, Tree
 from vep_dagger.builders.sources.fetch import refuse_unresolved
+from vep_dagger.builders.stages import Lowered, Tree
 from vep_dagger.dsl import ImageSource, Source
 from vep_dagger.errors import BuildError
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from vep_dagger.builders.base import BuiltImage
 from vep_dagger.builders.docker.builder import name_of
-from vep_dagger.builders.lowering import images_of, lower
+from vep_dagger.builders.lowering import lower
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import tag_of
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import images_of
 from vep_dagger.dsl import Image, PlainBase
 from vep_dagger.errors import UsageError
 from vep_dagger.jobs.start import server_spec

@@ -23,10 +23,11 @@ from vep_dagger.builders.dagger.deliver import Delivery
 from vep_dagger.builders.dagger.failure import query_failed
 from vep_dagger.builders.dagger.secrets import Secrets, secrets_of
 from vep_dagger.builders.dagger.work import Work
-from vep_dagger.builders.lowering import IMAGE, MANIFEST, Lowered, images_of, lower
+from vep_dagger.builders.lowering import lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.redaction import redacted
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import IMAGE, MANIFEST, Lowered, images_of
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
 from vep_dagger.engines.dagger import DaggerSession

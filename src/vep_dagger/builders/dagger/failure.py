@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vep_dagger.builders.failures import base_missing, last_lines, out_of_space
-from vep_dagger.builders.lowering import Lowered, Stage
+from vep_dagger.builders.stages import Lowered, Stage
 from vep_dagger.errors import BuildError, MachineError, VepError
 
 if TYPE_CHECKING:

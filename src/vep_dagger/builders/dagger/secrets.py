@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vep_dagger.builders.lowering import CERTIFICATES, SURROUNDINGS, Exec, Lowered
 from vep_dagger.builders.redaction import hidden_values, redacted, refuse_missing
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import CERTIFICATES, SURROUNDINGS, Exec, Lowered
 from vep_dagger.builders.surroundings import certificates, container_surroundings
 from vep_dagger.engines.dagger import DaggerSession
 

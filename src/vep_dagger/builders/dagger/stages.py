@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.dagger.bases import Base
 from vep_dagger.builders.dagger.secrets import Secrets
-from vep_dagger.builders.lowering import SHELL, TOOLS, Exec, File, Operation, Stage, Tree
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.sources.fetch import fetch
+from vep_dagger.builders.stages import SHELL, TOOLS, Exec, File, Operation, Stage, Tree
 from vep_dagger.builders.tools import tools_directory
 from vep_dagger.dsl import ImageSource
 from vep_dagger.engines.dagger import DaggerSession

@@ -14,9 +14,9 @@ import anyio
 
 from vep_dagger.builders.dagger.failure import is_missing, refused, said_by, unpackable
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, parse_keep
-from vep_dagger.builders.lowering import IMAGE, Stage
 from vep_dagger.builders.names import KEY_LABEL
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import IMAGE, Stage
 from vep_dagger.dsl.layer import ROOT
 from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.errors import MachineError

@@ -18,9 +18,9 @@ from vep_dagger.builders.dagger.secrets import Secrets
 from vep_dagger.builders.dagger.stages import Chain
 from vep_dagger.builders.dagger.store import Store
 from vep_dagger.builders.failures import step_failed
-from vep_dagger.builders.lowering import ENVIRONMENT, IMAGE, Lowered, Operation, Stage
 from vep_dagger.builders.names import labels
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import ENVIRONMENT, IMAGE, Lowered, Operation, Stage
 from vep_dagger.dsl import ImageSource
 from vep_dagger.dsl.layer import ROOT
 from vep_dagger.engines.dagger import DaggerSession

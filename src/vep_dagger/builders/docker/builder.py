@@ -31,10 +31,11 @@ from vep_dagger.builders.docker.keep import Keeper
 from vep_dagger.builders.docker.look import environment_of, platform_of, space_of, text_of
 from vep_dagger.builders.docker.render import render
 from vep_dagger.builders.docker.run import BuildRun, secret_files
-from vep_dagger.builders.lowering import ENVIRONMENT, MANIFEST, Lowered, Stage, images_of, lower
+from vep_dagger.builders.lowering import lower
 from vep_dagger.builders.manifest import ContainerManifest, container_manifest, read_container_manifest
 from vep_dagger.builders.names import KEY_LABEL, labels
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import ENVIRONMENT, MANIFEST, Lowered, Stage, images_of
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase, short
 from vep_dagger.engines.docker import Docker

@@ -14,11 +14,12 @@ from vep_dagger.builders.docker.bases import archive_name
 from vep_dagger.builders.docker.build_context import lay_out
 from vep_dagger.builders.docker.containerfile import Containerfile
 from vep_dagger.builders.docker.render import render
-from vep_dagger.builders.lowering import Lowered, images_of, lower
+from vep_dagger.builders.lowering import lower
 from vep_dagger.builders.manifest import container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import labels
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import Lowered, images_of
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase
 from vep_dagger.errors import UsageError

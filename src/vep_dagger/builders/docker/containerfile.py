@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vep_dagger.builders.docker.instructions import Instruction, copy, run
 from vep_dagger.builders.docker.shell_text import lines_of
-from vep_dagger.builders.lowering import File, Stage
+from vep_dagger.builders.stages import File, Stage
 from vep_dagger.dsl import GitSource, HttpSource
 
 CHECK_STAGE = "checks"

@@ -12,7 +12,7 @@ from vep_dagger.builders.docker.containerfile import Containerfile
 from vep_dagger.builders.docker.instructions import Instruction
 from vep_dagger.builders.docker.run import BuildRun
 from vep_dagger.builders.failures import base_missing, last_lines, out_of_space, step_failed
-from vep_dagger.builders.lowering import Lowered
+from vep_dagger.builders.stages import Lowered
 from vep_dagger.dsl import Layer
 from vep_dagger.errors import BuildError, MachineError, VepError
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vep_dagger.builders.lowering import Operation
+from vep_dagger.builders.stages import Operation
 
 
 @dataclass(frozen=True, slots=True)

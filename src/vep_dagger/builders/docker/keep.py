@@ -14,9 +14,9 @@ from vep_dagger.builders.docker.containerfile import Containerfile, kept_layer
 from vep_dagger.builders.docker.deliver import push
 from vep_dagger.builders.docker.run import BuildRun
 from vep_dagger.builders.keep import KeepDirectory, KeepRepository, layer_tag, parse_keep
-from vep_dagger.builders.lowering import IMAGE, Lowered, Stage
 from vep_dagger.builders.names import KEY_LABEL
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import IMAGE, Lowered, Stage
 from vep_dagger.dsl.layer import ROOT
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError

@@ -11,11 +11,12 @@ from vep_dagger.builders.base import BuiltImage, BuiltLayer, OnLayer, Say, ignor
 from vep_dagger.builders.checks import sized
 from vep_dagger.builders.docker.bases import inspect, transfer
 from vep_dagger.builders.docker.look import environment_of, platform_of, text_of
-from vep_dagger.builders.lowering import ENVIRONMENT, IMAGE, MANIFEST, lower
+from vep_dagger.builders.lowering import lower
 from vep_dagger.builders.manifest import BaseEntry, ContainerManifest, read_container_manifest
 from vep_dagger.builders.mirrors import rewrite_image
 from vep_dagger.builders.names import IMAGE_LABEL, KEY_LABEL
 from vep_dagger.builders.settings import BuildSettings
+from vep_dagger.builders.stages import ENVIRONMENT, IMAGE, MANIFEST
 from vep_dagger.dsl import Image, short
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError

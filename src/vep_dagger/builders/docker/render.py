@@ -25,7 +25,7 @@ from vep_dagger.builders.docker.containerfile import (
 )
 from vep_dagger.builders.docker.instructions import Instruction, copy, env, keywords, run, set_shell, word
 from vep_dagger.builders.docker.shell_text import lines_of
-from vep_dagger.builders.lowering import (
+from vep_dagger.builders.stages import (
     CERTIFICATES,
     ENVIRONMENT,
     IMAGE,
