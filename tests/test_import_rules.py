@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "launchers": ("builders.base", "builders.cache", "builders.settings", "engines", "plan", "compat", "processes"),
     "evidence": ("plan", "processes"),
     "jobs": ("dsl", "matrix", "compat", "plan", "evidence", "builders.base", "launchers.base"),
-    "squash": ("dsl", "builders", "engines"),
+    "squash": ("dsl", "builders", "engines", "processes"),
     "report": ("evidence", "plan.document"),
     "doctor": ("processes", "builders", "launchers", "engines"),
     "console": ("dsl", "plan", "matrix", "explain", "locking", "jobs", "evidence", "report", "builders", "workflow"),

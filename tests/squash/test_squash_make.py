@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +23,9 @@ from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError, UsageError
 from vep_dagger.plan import load_plan
 from vep_dagger.squash import mksquashfs
+from vep_dagger.squash.choice import Program
 from vep_dagger.squash.flatten import read_image, read_tree, write_tree
-from vep_dagger.squash.make import squash
+from vep_dagger.squash.make import Squashed, squash
 from vep_dagger.squash.mksquashfs import Command, find_mksquashfs, make_squashfs
 from vep_dagger.squash.target import refuse_other, standing
 from vep_dagger.workflow import Options
@@ -133,13 +136,25 @@ def test_a_file_of_another_image_or_of_nobody_is_refused_and_one_of_the_same_is_
     target = made(program, archive(tmp_path / "image.tar", [file("x")]), tmp_path / "1.sqsh", {"etc/rc": rc})
     found = standing(target, dict(os.environ))
     assert found is not None
-    assert (found.key, found.digest) == (CALM.key, "sha256:1")
+    assert (found.key, found.digest, found.program) == (CALM.key, "sha256:1", "mksquashfs")
     refuse_other(target, found, CALM)
     with pytest.raises(UsageError, match="holds another image"):
         refuse_other(target, found, PROUD)
     (tmp_path / "thesis").write_text("years of work")
     with pytest.raises(UsageError, match="no SquashFS of vep's"):
         refuse_other(tmp_path / "thesis", standing(tmp_path / "thesis", dict(os.environ)), CALM)
+
+
+@pytest.mark.parametrize("first", ["", "# enroot-provenance: dockerd://vep/squash:x\n"])
+def test_a_file_of_enroots_own_is_known_by_its_labels(program: str, tmp_path: Path, first: str) -> None:
+    rc = f"{first}# dev.vep.id sha256:2\n# dev.vep.image {CALM.key}\n"
+    target = made(program, archive(tmp_path / "image.tar", [file("x")]), tmp_path / "1.sqsh", {"etc/rc": rc})
+    found = standing(target, dict(os.environ))
+    assert found is not None
+    assert (found.key, found.digest, found.id, found.program) == (CALM.key, None, "sha256:2", "enroot")
+    assert found.is_of(CALM, id="sha256:2")
+    assert not found.is_of(CALM, id="sha256:3", digest="sha256:4")
+    assert not found.is_of(PROUD, id="sha256:2")
 
 
 def vep(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -158,6 +173,21 @@ def test_the_builder_without_images_is_refused(
     assert vep("calm", "--builder", "venv", monkeypatch=monkeypatch) == 2
     assert "use dagger, docker, registry" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def squash_calm(builder: str, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own: a library of Dagger connects once in one."""
+    argv = [sys.executable, "-m", "vep_dagger.cli", "squash", "calm", "--matrix", str(MATRIX), "-o", "calm.sqsh"]
+    argv += ["--builder", builder, *(["--network", "host"] if builder == "docker" else []), *words]
+    return subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=600)
+
+
+def unpacked(directory: Path) -> dict[str, str]:
+    """The tree of ``calm.sqsh`` in ``root``; its variables as enroot reads them."""
+    words = ["unsquashfs", "-no-progress", "-d", "root", "calm.sqsh"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=directory)
+    lines = (directory / "root/etc/environment").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def settings_of(plain_base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSettings:
@@ -182,22 +212,17 @@ def test_a_program_of_the_image_runs_from_the_file_by_its_own_script(
     monkeypatch.setenv("HF_TOKEN", "hf_topsecret")
     monkeypatch.setenv("VEP_PLAIN_BASE", plain_base)
     monkeypatch.setenv("VEP_CACHE_DIR", str(tmp_path / "cache"))
-    # A process of its own: a library of Dagger connects once in one.
-    argv = [sys.executable, "-m", "vep_dagger.cli", "squash", "calm", "--matrix", str(MATRIX), "-o", "calm.sqsh"]
-    argv += ["--builder", builder, *(["--network", "host"] if builder == "docker" else [])]
-    said = [subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300) for _ in range(2)]
+    ours = ["--with", "mksquashfs"]
+    # Enroot, if it is there, finds the same image's file: it is of use to it too.
+    said = [squash_calm(builder, tmp_path, *words) for words in (ours, [])]
     assert [done.returncode for done in said] == [0, 0], said[-1].stderr
     first, again = (done.stdout.splitlines() for done in said)
     assert first[0] == str(tmp_path / "calm.sqsh")
+    assert " MiB by mksquashfs, image sha256:" in first[1]
     assert again[1] == f"{first[1]}, found"
     assert f"srun --container-image={tmp_path}/calm.sqsh" in first[2]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["calm.sqsh"]
-    subprocess.run(
-        ["unsquashfs", "-no-progress", "-d", "root", "calm.sqsh"], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path
-    )
-    environ = dict(
-        line.split("=", 1) for line in (tmp_path / "root/etc/environment").read_text().splitlines() if "=" in line
-    )
+    environ = unpacked(tmp_path)
     # As enroot does: the variables, a login shell, the script with the program as its arguments.
     words = ["chroot", str(tmp_path / "root"), "/bin/sh", "-l", "/etc/rc", "sh", "-c", "hi; echo $GREETING"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
@@ -221,7 +246,7 @@ def test_one_that_is_cancelled_leaves_nothing_under_its_name(
                 if "making" in line:
                     group.cancel_scope.cancel()
 
-            await squash(CALM, "docker", settings, out / "calm.sqsh", say)
+            await squash(CALM, "docker", settings, out / "calm.sqsh", say, using="mksquashfs")
 
     anyio.run(make)
     assert [path.name for path in out.iterdir()] == ["calm.sqsh.log"]
@@ -237,3 +262,74 @@ def test_a_full_disk_is_the_machines_fault_and_only_the_programs_words_are_told(
         anyio.run(make_squashfs, command, tmp_path / "x", tmp_path / "log", lambda sink: sink.write(b"0" * (1 << 20)))
     assert "of the build" not in caught.value.what
     assert "free some space" in (caught.value.hint or "")
+
+
+def test_enroot_itself_makes_a_file_that_is_found_again_and_a_program_of_the_image_runs_from_it(
+    docker: Docker,
+    needs: Callable[[str, str], str],
+    plain_base: str,
+    program: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs("enroot", "https://github.com/NVIDIA/enroot/releases")
+    if os.geteuid() != 0:
+        pytest.skip("needs root: chroot into the file's tree")
+    monkeypatch.setenv("HF_TOKEN", "hf_topsecret")
+    monkeypatch.setenv("VEP_PLAIN_BASE", plain_base)
+    said = [squash_calm("docker", tmp_path, *words) for words in ([], ["--with", "enroot"])]
+    assert [done.returncode for done in said] == [0, 0], said[-1].stderr
+    first, again = (done.stdout.splitlines() for done in said)
+    assert " MiB by enroot, image sha256:" in first[1]
+    assert again[1] == f"{first[1]}, found"
+    assert "without /opt/hello/bin: start it with ENROOT_LOGIN_SHELL=no" in said[0].stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["calm.sqsh"]
+    environ = unpacked(tmp_path)
+    words = ["chroot", str(tmp_path / "root"), "/bin/sh", "/etc/rc", "sh", "-c", "hi; echo $GREETING"]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "Hello, HELLO!\nHello\n"
+    assert "hf_topsecret" not in (tmp_path / "root/etc/rc").read_text()
+    assert "HF_TOKEN" not in environ
+    images = [docker.program, "images", "--quiet", "vep/squash"]
+    assert subprocess.run(images, capture_output=True, text=True, check=True).stdout == ""
+
+
+STANDS_IN = """\
+set -e
+mkdir -p "$TMPDIR/rootfs/etc"
+eval "name=\\${$#}"
+format='{{range $name, $value := .Config.Labels}}# {{$name}} {{$value}}{{println}}{{end}}'
+docker inspect --format "$format" "${name#dockerd://}" > "$TMPDIR/rootfs/etc/rc"
+mksquashfs "$TMPDIR/rootfs" "$3" -no-progress
+"""
+
+
+def test_a_file_stays_for_the_same_image_unless_another_program_is_asked_for_or_the_image_was_built_anew(
+    docker: Docker, plain_base: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enroot = tmp_path / "bin" / "enroot"
+    enroot.parent.mkdir()
+    enroot.write_text(f"#!/bin/sh\n{STANDS_IN}")
+    enroot.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{enroot.parent}:{os.environ['PATH']}")
+    settings = settings_of(plain_base, tmp_path, monkeypatch)
+    target = tmp_path / "out" / "calm.sqsh"
+    heard: list[str] = []
+
+    def made_now(using: Program | None) -> Squashed:
+        return anyio.run(partial(squash, CALM, "docker", settings, target, heard.append, using=using))
+
+    first = made_now(None)
+    assert (first.program, first.found) == ("enroot", False)
+    assert made_now("enroot") == replace(first, found=True)
+    ours = made_now("mksquashfs")
+    assert (ours.program, ours.found) == ("mksquashfs", False)
+    assert f"calm.sqsh was of {first.digest}, made by enroot; it is replaced" in heard[-1]
+    assert made_now(None) == replace(ours, found=True), "enroot knows the image in it by its id"
+    # Of an older build of the same key.
+    rc = f"# dev.vep.id sha256:0\n# dev.vep.image {CALM.key}\n"
+    target.unlink()
+    made(program, archive(tmp_path / "image.tar", [file("x")]), target, {"etc/rc": rc})
+    assert made_now(None) == first
+    assert "was of sha256:0" in heard[-1]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["calm.log", "calm.sqsh"]

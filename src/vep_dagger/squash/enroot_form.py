@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vep_dagger.errors import BuildError
@@ -38,6 +38,9 @@ from vep_dagger.errors import BuildError
 PROVENANCE = "# enroot-provenance: "
 """Begins the first line of ``/etc/rc``: where the image came from."""
 SCHEME = "vep://"
+"""Of an image whose file was not made by enroot itself."""
+ID_LABEL = "dev.vep.id"
+"""The digest of the image's configuration, which is its id in a Docker daemon."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBSTITUTED = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -88,16 +91,29 @@ class ImageConfig:
             labels=dict(sorted((config.get("Labels") or {}).items())),
         )
 
+    def labelled(self, name: str, value: str) -> ImageConfig:
+        """With one label more."""
+        return replace(self, labels=dict(sorted({**self.labels, name: value}.items())))
+
     @property
     def variables(self) -> dict[str, str]:
         """The environment by name."""
         return {name: value for name, _, value in (pair.partition("=") for pair in self.env)}
 
 
+def refuse_lines(config: ImageConfig) -> None:
+    """Raise BuildError for a variable of several lines, of which enroot would make several variables."""
+    for name, value in config.variables.items():
+        if "\n" in value:
+            raise BuildError(
+                f"the variable {name} has several lines, and enroot would take each for a variable",
+                hint="write the text to a file of the image, and export its path",
+            )
+
+
 def files_of(config: ImageConfig, provenance: str) -> dict[str, str]:
-    """The files that enroot reads, by their paths without a leading slash. Raises BuildError for a variable of several
-    lines, of which enroot would make several variables.
-    """
+    """The files that enroot reads, by their paths without a leading slash. Raises as :func:`refuse_lines`."""
+    refuse_lines(config)
     return {
         "etc/environment": "".join(f"{line}\n" for line in _environment(config)),
         "etc/fstab": "".join(
@@ -108,14 +124,18 @@ def files_of(config: ImageConfig, provenance: str) -> dict[str, str]:
     }
 
 
-def warnings_of(config: ImageConfig, *, gpu: bool) -> tuple[str, ...]:
-    """What a container of enroot has otherwise than one of Docker, and what to do. ``gpu``: the image needs GPUs."""
+def warnings_of(config: ImageConfig, *, gpu: bool, imported: bool = False) -> tuple[str, ...]:
+    """What a container of enroot has otherwise than one of Docker, and what to do. ``gpu``: the image needs GPUs.
+    ``imported``: the file is enroot's own, which does not put around a value the quotes that it takes away.
+    """
     found = []
     for name, value in config.variables.items():
         if name.startswith("ENROOT_") or not _NAME.fullmatch(name):
             found.append(f"enroot leaves the variable {name} out")
         elif _SUBSTITUTED.search(value):
             found.append(f"enroot replaces ${{…}} in the variable {name} by variables of the host")
+        elif imported and _QUOTED.fullmatch(value):
+            found.append(f"enroot takes the quotes around the variable {name} away")
     for needed, value in (("NVIDIA_VISIBLE_DEVICES", "all"), ("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")):
         if gpu and needed not in config.variables:
             found.append(f"the image does not set {needed}: start it with {needed}={value}, or enroot gives it no GPU")
@@ -137,11 +157,6 @@ def label_in(rc: str, name: str) -> str | None:
 def _environment(config: ImageConfig) -> Iterator[str]:
     for pair in config.env:
         name, _, value = pair.partition("=")
-        if "\n" in value:
-            raise BuildError(
-                f"the variable {name} has several lines, and enroot would take each for a variable",
-                hint="write the text to a file of the image, and export its path",
-            )
         # Enroot takes one pair of quotes away: with another one around them, those of the value stay.
         yield f'{name}="{value}"' if _QUOTED.fullmatch(value) else pair
 

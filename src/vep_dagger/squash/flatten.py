@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ class ArchivedImage:
     """The one image of an OCI archive."""
 
     digest: str
+    id: str
+    """``sha256:…`` of its configuration."""
     config: ImageConfig
     created_s: int
     """When its configuration says that it was made, in seconds of the epoch; 0 where it does not say."""
@@ -45,7 +48,9 @@ def read_image(archive: Path) -> ArchivedImage:
         # Docker's own list beside the index, which every archive of a builder has.
         (entry,) = json.load(_blob(opened, "manifest.json"))
         document = json.load(_blob(opened, entry["Config"]))
-    return ArchivedImage(digest, ImageConfig.read(document), _seconds(document.get("created")), tuple(entry["Layers"]))
+    own = f"sha256:{posixpath.basename(entry['Config'])}"
+    created_s = _seconds(document.get("created"))
+    return ArchivedImage(digest, own, ImageConfig.read(document), created_s, tuple(entry["Layers"]))
 
 
 def read_tree(archive: Path, image: ArchivedImage, own: Mapping[str, str]) -> Tree:

@@ -1,28 +1,33 @@
-"""A cell's image as a SquashFS: built or found, exported, flattened, and put in its place when it is whole."""
+"""A cell's image as a SquashFS: built or found, made by enroot or exported and flattened, and put in its place when it
+is whole.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 import anyio.to_thread
 
 from vep_dagger.builders.base import BuiltImage, Say
+from vep_dagger.builders.docker.bases import inspect
+from vep_dagger.builders.docker.deliver import Delivery
 from vep_dagger.builders.names import tag_of
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image
 from vep_dagger.engines import Engines, open_engines
 from vep_dagger.errors import MachineError, UsageError
-from vep_dagger.squash.enroot_form import SCHEME, files_of, warnings_of
+from vep_dagger.squash.choice import Program, find_enroot
+from vep_dagger.squash.enroot_form import ID_LABEL, SCHEME, ImageConfig, files_of, refuse_lines, warnings_of
+from vep_dagger.squash.enroot_import import import_image, path_note
 from vep_dagger.squash.flatten import read_image, read_tree, write_tree
 from vep_dagger.squash.mksquashfs import Command, find_mksquashfs, make_squashfs, surroundings
-from vep_dagger.squash.target import refuse_other, standing
+from vep_dagger.squash.target import Standing, refuse_other, standing
+from vep_dagger.squash.workplace import sweep, workplace
 
 BUILDERS = ("dagger", "docker", "registry")
 """Those whose images have a root file system."""
@@ -35,7 +40,9 @@ class Squashed:
     file: Path
     size_bytes: int
     digest: str
-    """``sha256:…`` of the manifest of the image in it."""
+    """``sha256:…`` of the manifest of the image in it, or, where enroot made it, of the image's configuration."""
+    program: Program
+    """What made it."""
     found: bool
     """Whether it was there already, of the very same image."""
     notes: tuple[str, ...]
@@ -52,14 +59,23 @@ class Squashed:
 
 
 async def squash(
-    image: Image, builder: str, settings: BuildSettings, target: Path, say: Say, *, force: bool = False
+    image: Image,
+    builder: str,
+    settings: BuildSettings,
+    target: Path,
+    say: Say,
+    *,
+    force: bool = False,
+    using: Program | None = None,
 ) -> Squashed:
-    """The SquashFS of an image at ``target``. A file of the very same image stays; one of the same key and another
-    digest, built anew since, is replaced; any other is refused, but with ``force``.
+    """The SquashFS of an image at ``target``. A file of the very same image stays, unless another program made it than
+    the one that was asked for; one of the same key and another image, built anew since, is replaced; any other is
+    refused, but with ``force``.
 
-    Nothing unfinished is ever at ``target``: work is done in a directory beside it, which also holds the exported
-    image. Raises UsageError (such a file, or a builder without images), BuildError, and MachineError (no mksquashfs, no
-    engine, no space).
+    ``using`` is the program that makes it: by default enroot, where it is installed and can be handed the image, else
+    mksquashfs. Nothing unfinished is ever at ``target``: work is done in a directory beside it. Raises UsageError (such
+    a file, a builder without images, enroot with a builder whose images it cannot take), BuildError, and MachineError
+    (no mksquashfs, no engine, no space, a program that fails).
     """
     if builder == "venv":
         raise UsageError(
@@ -68,7 +84,9 @@ async def squash(
             hint=f"use {', '.join(BUILDERS)}",
         )
     find_builder(builder, settings).refuse(image)
-    program = find_mksquashfs(settings.environ)
+    enroot = find_enroot(using, builder, settings.environ)
+    # Enroot needs it too.
+    mksquashfs = find_mksquashfs(settings.environ)
     # Programs that are handed paths run elsewhere.
     target = await anyio.to_thread.run_sync(target.absolute)
     there = await anyio.to_thread.run_sync(standing, target, surroundings(settings.environ))
@@ -77,9 +95,11 @@ async def squash(
     log = target.with_name(f"{target.name}.log")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".vep-squash-", dir=target.parent) as aside:
-            archive = await _exported(image, builder, replace(settings, export=Path(aside)), log, say)
-            made = await _squash_archive(archive, program, image, settings, target, log, say)
+        for name in await anyio.to_thread.run_sync(sweep, target.parent):
+            say(f"{image.tag}: removed {name}, which a vep that was killed had left")
+        with workplace(target.parent) as aside:
+            work = _Work(image, builder, settings, target, using, aside, log, say)
+            made = await (work.by_mksquashfs(mksquashfs) if enroot is None else work.by_enroot(enroot))
     except OSError as error:
         raise MachineError(
             f"the file cannot be written: {error.strerror or error}",
@@ -90,56 +110,103 @@ async def squash(
     return made
 
 
-async def _exported(image: Image, builder: str, settings: BuildSettings, log: Path, say: Say) -> Path:
-    """The image as an OCI archive in ``settings.export``."""
-    async with open_engines({builder}, settings.environ) as engines:
-        working = find_builder(builder, settings, engines)
-        await working.ready(image)
-        built = await working.build(image, log, say)
-        if built.exported is None:
-            built = await _saved(engines, image, built, settings, log, say)
-    assert built.exported is not None
-    return Path(built.exported)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One file to be made, or found, with the directory to work in."""
+
+    image: Image
+    builder: str
+    settings: BuildSettings
+    target: Path
+    using: Program | None
+    aside: Path
+    log: Path
+    say: Say
+
+    async def by_enroot(self, program: str) -> Squashed:
+        """By ``enroot import``, out of Docker's daemon."""
+        async with open_engines({self.builder}, self.settings.environ) as engines:
+            docker = engines.docker
+            assert docker is not None
+            built = await self._built(engines, self.settings)
+            own = built.location
+            config = ImageConfig.read({"config": (await inspect(docker, own) or {}).get("Config")})
+            refuse_lines(config)
+            there = await self._there()
+            found = self._is_same(there, own, None)
+            imported = not found or (there is not None and there.program == "enroot")
+            notes = warnings_of(config, gpu=self._gpu, imported=imported)
+            if imported:
+                notes += await path_note(docker, own, config)
+            if found and there is not None:
+                return await self._found(there, notes)
+            self.say(f"{self.image.tag}: making {self.target.name} with enroot")
+            made = await import_image(program, docker, self.image, own, self.aside, self.log)
+        return await self._put(made, there, "enroot", own, notes)
+
+    async def by_mksquashfs(self, program: str) -> Squashed:
+        """By our own writer, out of an archive."""
+        settings = replace(self.settings, export=self.aside)
+        async with open_engines({self.builder}, settings.environ) as engines:
+            built = await self._built(engines, settings)
+            if built.exported is None:
+                # The builder registry exports nothing, and its daemon has the image now.
+                assert engines.docker is not None
+                delivery = Delivery(replace(settings, publish=None))
+                built = await delivery.carry_out(engines.docker, self.image, built, self.log, self.say)
+        assert built.exported is not None
+        archive = Path(built.exported)
+        content = await anyio.to_thread.run_sync(read_image, archive)
+        notes = warnings_of(content.config, gpu=self._gpu)
+        there = await self._there()
+        if there is not None and self._is_same(there, content.id, content.digest):
+            return await self._found(there, notes)
+        tag = tag_of(self.image, settings.tags)
+        own = files_of(content.config.labelled(ID_LABEL, content.id), f"{SCHEME}{tag}@{content.digest}")
+        self.say(f"{self.image.tag}: making {self.target.name}")
+        tree = await anyio.to_thread.run_sync(read_tree, archive, content, own)
+        made = self.aside / "image.sqsh"
+
+        def feed(sink: IO[bytes]) -> None:
+            write_tree(archive, content, tree, own, sink)
+
+        await make_squashfs(Command.of(program, settings.environ, tree.latest_s), made, self.log, feed)
+        return await self._put(made, there, "mksquashfs", content.digest, notes)
+
+    @property
+    def _gpu(self) -> bool:
+        return self.image.device == "cuda"
+
+    async def _built(self, engines: Engines, settings: BuildSettings) -> BuiltImage:
+        working = find_builder(self.builder, settings, engines)
+        await working.ready(self.image)
+        return await working.build(self.image, self.log, self.say)
+
+    async def _there(self) -> Standing | None:
+        return await anyio.to_thread.run_sync(standing, self.target, surroundings(self.settings.environ))
+
+    def _is_same(self, there: Standing | None, own: str, digest: str | None) -> bool:
+        """Whether what is there can stay."""
+        if there is None or not there.is_of(self.image, id=own, digest=digest):
+            return False
+        return self.using in (None, there.program)
+
+    async def _found(self, there: Standing, notes: tuple[str, ...]) -> Squashed:
+        size = (await anyio.to_thread.run_sync(self.target.stat)).st_size
+        return Squashed(self.target, size, str(there), there.program, found=True, notes=notes)
+
+    async def _put(
+        self, made: Path, there: Standing | None, program: Program, digest: str, notes: tuple[str, ...]
+    ) -> Squashed:
+        if there is not None:
+            was = f"was of {there}, made by {there.program}" if there.key else "was something else"
+            self.say(f"{self.image.tag}: {self.target.name} {was}; it is replaced")
+        await anyio.to_thread.run_sync(_rename, made, self.target)
+        size = (await anyio.to_thread.run_sync(self.target.stat)).st_size
+        return Squashed(self.target, size, digest, program, found=False, notes=notes)
 
 
-async def _saved(
-    engines: Engines, image: Image, built: BuiltImage, settings: BuildSettings, log: Path, say: Say
-) -> BuiltImage:
-    """An image that was pulled: the builder ``registry`` exports nothing, and its daemon has it now."""
-    from vep_dagger.builders.docker.deliver import Delivery
-
-    assert engines.docker is not None
-    return await Delivery(replace(settings, publish=None)).carry_out(engines.docker, image, built, log, say)
-
-
-async def _squash_archive(
-    archive: Path, program: str, image: Image, settings: BuildSettings, target: Path, log: Path, say: Say
-) -> Squashed:
-    content = await anyio.to_thread.run_sync(read_image, archive)
-    notes = warnings_of(content.config, gpu=image.device == "cuda")
-    there = await anyio.to_thread.run_sync(standing, target, surroundings(settings.environ))
-    if there is not None and there.key == image.key and there.digest == content.digest:
-        return await anyio.to_thread.run_sync(partial(_whole, target, content.digest, notes, found=True))
-    own = files_of(content.config, f"{SCHEME}{tag_of(image, settings.tags)}@{content.digest}")
-    say(f"{image.tag}: making {target.name}")
-    tree = await anyio.to_thread.run_sync(read_tree, archive, content, own)
-    aside = archive.with_name("image.sqsh")
-
-    def feed(sink: IO[bytes]) -> None:
-        write_tree(archive, content, tree, own, sink)
-
-    await make_squashfs(Command.of(program, settings.environ, tree.latest_s), aside, log, feed)
-    if there is not None:
-        say(f"{image.tag}: {target.name} was of {there.digest or 'something else'}; it is replaced")
-    await anyio.to_thread.run_sync(_put, aside, target)
-    return await anyio.to_thread.run_sync(partial(_whole, target, content.digest, notes, found=False))
-
-
-def _whole(target: Path, digest: str, notes: tuple[str, ...], *, found: bool) -> Squashed:
-    return Squashed(target, target.stat().st_size, digest, found, notes)
-
-
-def _put(made: Path, target: Path) -> None:
+def _rename(made: Path, target: Path) -> None:
     """Give a file its name once all of it is on the disk."""
     with made.open("rb") as opened:
         os.fsync(opened.fileno())

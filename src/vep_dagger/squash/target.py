@@ -10,17 +10,30 @@ from pathlib import Path
 from vep_dagger.builders.names import IMAGE_LABEL
 from vep_dagger.dsl import Image, short
 from vep_dagger.errors import UsageError
-from vep_dagger.squash.enroot_form import label_in, provenance_in
+from vep_dagger.squash.choice import Program
+from vep_dagger.squash.enroot_form import ID_LABEL, SCHEME, label_in, provenance_in
 
 _LOOK_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A file that is there: what it says of the image that it was made of, if it says anything."""
+    """A file that is there: what its ``/etc/rc`` says of the image that it was made of, if it says anything."""
 
     key: str | None
     digest: str | None
+    """Of the image's manifest: files of enroot's own do not say it."""
+    id: str | None
+    """Of the image's configuration (:data:`.ID_LABEL`)."""
+    program: Program
+
+    def __str__(self) -> str:
+        return self.digest or self.id or "something else"
+
+    def is_of(self, image: Image, *, id: str, digest: str | None = None) -> bool:  # noqa: A002 - the image's own word
+        """Whether it was made of this very image."""
+        same = id == self.id or (digest is not None and digest == self.digest)
+        return self.key == image.key and same
 
 
 def standing(target: Path, environ: Mapping[str, str]) -> Standing | None:
@@ -29,7 +42,11 @@ def standing(target: Path, environ: Mapping[str, str]) -> Standing | None:
         return None
     rc = _rc(target, environ)
     source = provenance_in(rc) or ""
-    return Standing(label_in(rc, IMAGE_LABEL), source.rpartition("@")[2] or None)
+    ours = source.startswith(SCHEME)
+    digest = source.rpartition("@")[2] if ours else None
+    return Standing(
+        label_in(rc, IMAGE_LABEL), digest or None, label_in(rc, ID_LABEL), "mksquashfs" if ours else "enroot"
+    )
 
 
 def refuse_other(target: Path, found: Standing | None, image: Image) -> None:

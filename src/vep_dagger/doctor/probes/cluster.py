@@ -30,8 +30,8 @@ def probe_slurm(machine: Machine) -> Iterator[Finding]:
 
 
 def probe_enroot(machine: Machine) -> Iterator[Finding]:
-    """Whether ``enroot`` is there."""
-    enables = "starting the SquashFS files of vep squash, on a cluster with pyxis"
+    """Whether ``enroot`` is there, which then makes the SquashFS files of images in Docker."""
+    enables = "vep squash of images in Docker by enroot itself, not by mksquashfs; starting such files, as pyxis does"
     program = machine.which("enroot")
     if program is None:
         yield Finding("enroot", "missing", "no enroot on PATH", enables, "https://github.com/NVIDIA/enroot/releases")
@@ -45,7 +45,7 @@ def probe_enroot(machine: Machine) -> Iterator[Finding]:
 
 def probe_squashfs_tools(machine: Machine) -> Iterator[Finding]:
     """Whether ``mksquashfs`` is there, and can read a tar stream."""
-    enables = "images as SquashFS files for enroot and pyxis (vep squash)"
+    enables = "images as SquashFS files for enroot and pyxis (vep squash), with and without enroot"
     program = machine.which("mksquashfs")
     if program is None:
         yield Finding("squashfs-tools", "missing", "no mksquashfs on PATH", enables, "apt-get install squashfs-tools")
