@@ -404,7 +404,10 @@ class TestChecks:
     ) -> None:
         make_wheel("vep-app", needs=("vep-big-lib", "vep-small-lib"))
         make_wheel("vep-big-lib", files={"vep_big_lib/data": "x" * 200_000, "common/data": "x" * 7000})
-        make_wheel("vep-small-lib", files={"vep_small_lib/data": "x" * 3000, "common/data": "x" * 7000})
+        # Its program lies outside of where packages do.
+        program = {"vep_small_lib-1.0.data/scripts/vep_small_lib": "#!python\n" + "#" * 4000}
+        small = {"vep_small_lib/data": "x" * 3000, "common/data": "x" * 7000}
+        make_wheel("vep-small-lib", files={**small, **program})
         parts = {"large ones": ("vep-big-*",), "small ones": ("vep-small-lib",), "none": ("vep-nothing",)}
         (container.prefix / "own").write_bytes(bytes(50_000))
         proven = self.measured(container, image_of(Build().python("3.12").install("vep-app", parts=parts)), tmp_path)
@@ -436,6 +439,15 @@ class TestChecks:
         parts = self.measured(container, image_of(build.install("vep-late")), tmp_path).parts
         assert list(parts) == ["lib", "the rest", UNOWNED]
         assert parts["the rest"] > 90_000 > parts[UNOWNED]
+
+    def test_a_package_is_of_the_part_that_names_it_whichever_installation_that_is_of(self, tmp_path: Path) -> None:
+        build = Build().python("3.12").install("app", parts={"lib": ("lib",), "rest": ("*",)})
+        build = build.install("late", parts={"late": ("late",)})
+        files = {PYTHON_SIZES: json.dumps({"bytes": 100, "packages": {"late": 10, "lib": 20, "app": 30}})}
+        told = {"lib": 20, "rest": 30, "late": 10, "other packages": 0, UNOWNED: 40}
+        assert judge(image_of(build), files, tmp_path / "log").parts == told
+        only = image_of(replace(build, steps=(build.steps[0], build.steps[-2])))
+        assert judge(only, files, tmp_path / "log").parts == {"late": 10, "other packages": 50, UNOWNED: 40}
 
     def test_an_environment_that_was_not_installed_in_parts_has_a_size_and_no_parts(
         self, container: Container, make_wheel: MakeWheel, tmp_path: Path
