@@ -105,6 +105,21 @@ def base_missing(ref: str, said: str, *, where: str, tried: str | None = None) -
     )
 
 
+def push_refused(
+    ref: str, said: str, output_lines: Sequence[str], *, log: Path, code: int | None = None, known_from: str = ""
+) -> BuildError:
+    """A registry that does not take an image, with what it ``said``; ``known_from`` is where the engine has the
+    credentials from, where that is not plain."""
+    login = f"`docker login {_registry(ref)}` if it asks who you are" + (f" ({known_from})" if known_from else "")
+    return BuildError(
+        f"the registry refused {ref}: {said}",
+        where=str(log),
+        hint=f"{login}; look whether the repository exists and you may write to it",
+        code=code,
+        output=tuple(output_lines[-_TAIL_LINES:]),
+    )
+
+
 def _registry(ref: str) -> str:
     """The registry of a reference, as `docker login` takes it."""
     first, slash, _ = ref.partition("/")

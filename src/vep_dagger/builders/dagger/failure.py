@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vep_dagger.builders.failures import base_missing, last_lines, out_of_space
+from vep_dagger.builders.failures import base_missing, last_lines, out_of_space, push_refused
 from vep_dagger.builders.stages import Lowered, Stage
 from vep_dagger.errors import BuildError, MachineError, VepError
 
@@ -82,11 +82,5 @@ def refused(ref: str, error: QueryError, log: Path) -> VepError:
     """A registry that does not take an image."""
     if _FULL.search(str(error)):
         return no_space(str(log), [said_by(error)])
-    registry = ref.partition("/")[0]
-    return BuildError(
-        f"the registry refused {ref}: {said_by(error)}",
-        where=str(log),
-        hint=f"`docker login {registry}` if it asks who you are (Dagger reads docker's credentials); look whether the "
-        "repository exists and you may write to it",
-        output=tuple(said_by(error).splitlines()[-12:]),
-    )
+    said = said_by(error)
+    return push_refused(ref, said, said.splitlines(), log=log, known_from="Dagger reads docker's credentials")

@@ -12,7 +12,7 @@ from vep_dagger.builders.archive import docker_save_to_oci
 from vep_dagger.builders.base import BuiltImage, Say
 from vep_dagger.builders.docker.bases import transfer
 from vep_dagger.builders.docker.look import digest_in
-from vep_dagger.builders.failures import last_lines, out_of_space
+from vep_dagger.builders.failures import last_lines, out_of_space, push_refused
 from vep_dagger.builders.names import tag_of
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.dsl import Image
@@ -72,13 +72,6 @@ async def push(docker: Docker, image: str, ref: str, log: Path) -> str:
     code, lines = await transfer(docker, ["push", ref], log)
     digest = digest_in(lines)
     if code != 0 or digest is None:
-        registry = ref.partition("/")[0]
-        raise BuildError(
-            f"the registry refused {ref}: {lines[-1] if lines else f'docker push ended with {code}'}",
-            where=str(log),
-            hint=f"`docker login {registry}` if it asks who you are; look whether the repository exists and you may "
-            "write to it",
-            code=code,
-            output=tuple(lines[-12:]),
-        )
+        said = lines[-1] if lines else f"docker push ended with {code}"
+        raise push_refused(ref, said, lines, log=log, code=code)
     return digest
