@@ -177,7 +177,9 @@ def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, buil
         environment_bytes=proven.sizes.get(ENVIRONMENT),
         environment_parts=dict(proven.parts),
     )
-    return manifest.model_dump_json(indent=2) + "\n"
+    # Where it says nothing it is left out, so that such an image is the same as one of an older version.
+    unsaid = None if manifest.environment_parts else {"environment_parts"}
+    return manifest.model_dump_json(indent=2, exclude=unsaid) + "\n"
 
 
 def read_container_manifest(text: str) -> ContainerManifest | None:
