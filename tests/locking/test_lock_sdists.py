@@ -19,8 +19,7 @@ from vep_dagger.dsl import PLAIN, Alternative, Build, Image
 from vep_dagger.dsl.step import Install
 from vep_dagger.errors import LockError
 from vep_dagger.locking.python import Resolved, resolve_python
-from vep_dagger.locking.sdist import build_requires
-from vep_dagger.locking.tools import all_tools
+from vep_dagger.locking.sdist import build_system
 from vep_dagger.matrix.lock import Lock, PythonEntry
 from vep_dagger.plan.locking import PythonRequest, locked, requests
 
@@ -116,16 +115,44 @@ def test_setuptools_builds_what_does_not_say_what_does(
     assert resolve("vep-app").build == {"vep-app": [line(setuptools)]}
 
 
-def test_a_setuptools_that_asks_for_wheel_as_it_runs_has_it_in_the_lock() -> None:
-    def resolved(wanted: object) -> list[dict[str, str]]:
-        assert isinstance(wanted, list)
-        return [{"name": name, "version": version} for name, _, version in (each.partition("==") for each in wanted)]
+def test_what_a_build_asks_for_as_it_runs_is_locked_as_well(
+    resolve: Resolve, links: Path, make_wheel: MakeWheel
+) -> None:
+    tool, extra = make_wheel("vep-backend", files=backend("1.0")), make_wheel("vep-extra")
+    make_sdist(links, "vep-app", asks=("vep-extra",))
+    assert resolve("vep-app").build == {"vep-app": [line(tool), line(extra)]}
 
-    def names(*requires: str) -> list[str]:
-        return [each["name"] for each in all_tools(requires, resolved, lambda package: ())]
 
-    assert names("setuptools==69.5.1") == ["setuptools", "wheel"]
-    assert names("setuptools==70.1.0") == ["setuptools"]
+def test_what_a_build_would_take_from_this_machine_is_locked_as_well(
+    resolve: Resolve, links: Path, make_wheel: MakeWheel
+) -> None:
+    asks = "import shutil\ndef get_requires_for_build_wheel(settings=None):\n    return FOUND\n"
+    found = '[] if shutil.which("sh") else ["vep-extra"]'
+    tool = make_wheel("vep-backend", files={"vep_backend/__init__.py": asks.replace("FOUND", found)})
+    extra = make_wheel("vep-extra")
+    make_sdist(links, "vep-app")
+    assert resolve("vep-app").build == {"vep-app": [line(tool), line(extra)]}
+
+
+def test_a_build_that_needs_programs_of_this_machine_to_be_asked_has_them(
+    resolve: Resolve, links: Path, make_wheel: MakeWheel
+) -> None:
+    asks = "import subprocess\ndef get_requires_for_build_wheel(settings=None):\n"
+    asks += "    subprocess.run(['sh', '-c', 'exit'], check=True)\n    return ['vep-extra']\n"
+    tool = make_wheel("vep-backend", files={"vep_backend/__init__.py": asks})
+    extra = make_wheel("vep-extra")
+    make_sdist(links, "vep-app")
+    assert resolve("vep-app").build == {"vep-app": [line(tool), line(extra)]}
+
+
+def test_a_build_that_cannot_be_asked_has_what_it_says_itself_and_that_is_told(
+    resolve: Resolve, links: Path, make_wheel: MakeWheel, said: list[str]
+) -> None:
+    broken = make_wheel("vep-backend", files={"vep_backend/__init__.py": "raise RuntimeError('no device')"})
+    make_sdist(links, "vep-app")
+    assert resolve("vep-app").build == {"vep-app": [line(broken)]}
+    (told,) = [each for each in said if "could not be asked" in each]
+    assert told.startswith("the build of vep-app 1.0 could not be asked what else it needs: ")
 
 
 def test_a_source_distribution_that_nobody_could_build_is_refused(resolve: Resolve, links: Path) -> None:
@@ -134,12 +161,11 @@ def test_a_source_distribution_that_nobody_could_build_is_refused(resolve: Resol
         resolve("vep-app")
 
 
-def test_a_file_that_is_no_source_distribution_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_file_that_is_no_source_distribution_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "vep_app-1.0.tar.gz"
     file.write_bytes(b"no archive")
-    table = {"url": file.as_uri(), "hashes": {"sha256": hash_of(file)[7:]}}
     with pytest.raises(LockError, match="cannot be read"):
-        anyio.run(build_requires, table, BuildSettings(environ=environ), lambda text: None)
+        build_system(file, file.as_uri())
 
 
 def test_a_tool_that_nobody_has_is_an_error_that_names_what_it_is_for(resolve: Resolve, links: Path) -> None:

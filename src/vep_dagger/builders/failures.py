@@ -182,8 +182,9 @@ def _installation_hint(lines: Sequence[str], before: str | None) -> str | None:
     text = "\n".join(lines)
     if found := _UNLOCKED_TOOL.search(text):
         return (
-            f"a source distribution asks for {found[1]} to be built, which the lock does not have for it: what a build "
-            "asks for only as it runs cannot be locked; pin a release that has wheels, or exclude the package"
+            f"a source distribution asks for {found[1]} to be built, which the lock does not have for it: it asked for "
+            "less where it was locked, or could not be asked there; lock it on a machine that is more like this one "
+            "(`vep lock --upgrade environment`), or pin a release that has wheels"
         )
     if before and "upload" in text:
         return "this index does not tell when packages were uploaded: leave the pin 'before' empty"

@@ -2,7 +2,8 @@
 
 No interpreter of the wanted release is needed, and nothing is installed. Wheels are enough wherever there are some, so
 that no package's own code runs here; where a release has a source distribution alone, uv may have to run its build
-system to learn what it needs. What builds such a distribution is resolved and hashed too.
+system to learn what it needs. What builds such a distribution is resolved and hashed too, and its build is asked for
+what it needs besides.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from vep_dagger.builders.base import Say
 from vep_dagger.builders.mirrors import rewrite
 from vep_dagger.builders.redaction import hidden_values, redacted
 from vep_dagger.builders.settings import BuildSettings
-from vep_dagger.builders.surroundings import container_surroundings, for_uv
+from vep_dagger.builders.surroundings import container_surroundings, for_commands, for_uv
 from vep_dagger.builders.uv_words import PLAIN_OUTPUT, QUICK, UNREACHABLE, pip_compile, unavailable, with_links
 from vep_dagger.dsl import Alternative
 from vep_dagger.dsl.step import Install
 from vep_dagger.errors import LockError, MachineError
-from vep_dagger.locking.sdist import build_requires
-from vep_dagger.locking.tools import Package, all_tools
+from vep_dagger.locking.hooks import Hook, HookError
+from vep_dagger.locking.sdist import BuildSystem, build_system, fetched, unpacked
+from vep_dagger.locking.tools import Package, Tools
 from vep_dagger.locking.wheels import GLIBC, Pythons, admitted
 from vep_dagger.plan.locking import PythonRequest
 
@@ -59,9 +61,8 @@ async def resolve_python(request: PythonRequest, settings: BuildSettings, say: S
 
     It is resolved for the lowest Python that the request admits (``>=3.11,<3.14``: 3.11.0), since whatever runs there
     runs on the later ones, as a rule; of each package those wheels are kept that fit any admitted Python and the
-    platform, up to glibc 2.35, and the source distribution only where there is no such wheel, with what its
-    ``pyproject.toml`` asks for to be built, resolved likewise (of the same places, and before the same date). What a
-    build asks for only as it runs is not in it: such a build is refused later, by uv. A package that later
+    platform, up to glibc 2.35, and the source distribution only where there is no such wheel, with what it is
+    built with, resolved likewise (of the same places, and before the same date). A package that later
     Pythons alone need is not in it: pin one minor release where that matters.
 
     Further places are rewritten by the mirrors of ``settings``; indexes are those of its ``environ``. Raises LockError
@@ -98,35 +99,56 @@ class _Resolution:
     def run(self) -> Resolved:
         way, versions = self._first_that_resolves()
         packages = self._files(way, versions)
-        lines = self._lines(packages)
-        return Resolved(lines, {each["name"]: self._tools(each, way) for each in packages if self._is_source(each)})
+        lines, tools = self._lines(packages), self._tools(way)
+        return Resolved(lines, {each["name"]: self._built(each, tools) for each in packages if self._is_source(each)})
 
-    def _tools(self, package: Package, way: Alternative) -> list[str]:
-        """What builds a source distribution."""
-        requires = self._asked_by(package)
-        self.say(f"{package['name']} {package['version']} has no wheel: resolving what builds it")
-
+    def _tools(self, way: Alternative) -> Tools:
         def resolve(wanted: Sequence[str]) -> list[dict[str, Any]]:
             asked = Install("", (Alternative(tuple(wanted), indexes=way.indexes),), before=self.request.step.before)
             within = replace(self, request=replace(self.request, step=asked))
             return within._files(*within._first_that_resolves())
 
+        def running(package: Package, tools: Sequence[Package]) -> Sequence[str]:
+            return self._asked_as_it_runs(package, tools, way)
+
+        return Tools(resolve, self._asked_by, running)
+
+    def _built(self, package: Package, tools: Tools) -> list[str]:
+        """What builds a source distribution."""
+        self.say(f"{package['name']} {package['version']} has no wheel: resolving what builds it")
         try:
-            return self._lines(all_tools(requires, resolve, self._asked_by))
+            return self._lines(tools.of(package))
         except LockError as error:
             what = f"what builds {package['name']} {package['version']} cannot be locked: {error.what}"
             raise LockError(what, where=error.where, hint=error.hint) from None
 
-    def _asked_by(self, package: Package) -> Sequence[str]:
-        """What a package asks for to be built; nothing, of one that has a wheel."""
-        if not self._is_source(package):
-            return ()
+    def _asked_by(self, package: Package) -> Sequence[str] | None:
+        """What a package says that it is built with; None, of one that has a wheel."""
+        return self._system(package)[1].requires if self._is_source(package) else None
+
+    def _asked_as_it_runs(self, package: Package, tools: Sequence[Package], way: Alternative) -> Sequence[str]:
+        file, system = self._system(package)
+        named = [f"{each['name']}==={each['version']}" for each in tools]
+        uv, own = self._environment(way), for_commands(self.settings.environ)
+        with tempfile.TemporaryDirectory(dir=self.work) as work:
+            try:
+                anyio.from_thread.run(unpacked, file, Path(work, "tree"))
+                return Hook(Path(work, "tree"), system, named, f"3.{self.pythons.minors[0]}", uv, own).ask(
+                    Path(work, "environment")
+                )
+            except HookError as error:
+                name = f"{package['name']} {package['version']}"
+                self.say(f"the build of {name} could not be asked what else it needs: {self._hidden(str(error))}")
+                return ()
+
+    def _system(self, package: Package) -> tuple[Path, BuildSystem]:
         # One without a hash is refused here.
         self._line(package)
         sdist = package["sdist"]
         if "url" not in sdist:
             sdist = {**sdist, "url": (self.work / sdist["path"]).resolve().as_uri()}
-        return anyio.from_thread.run(build_requires, sdist, self.settings, self.say)
+        file = anyio.from_thread.run(fetched, sdist, self.settings, self.say)
+        return file, build_system(file, sdist["url"])
 
     def _is_source(self, package: Package) -> bool:
         return "sdist" in package and not list(self._fitting(package))
@@ -213,11 +235,7 @@ class _Resolution:
         result = self.work / _RESULT
         result.unlink(missing_ok=True)
         command = [uv.find_uv_bin(), *words]
-        env = {**for_uv(self.settings.environ), **PLAIN_OUTPUT, **patience}
-        links = [rewrite(place, self.settings.mirrors) for place in way.indexes]
-        env["UV_FIND_LINKS"] = with_links(env.get("UV_FIND_LINKS", ""), links)
-        if not env["UV_FIND_LINKS"]:
-            del env["UV_FIND_LINKS"]
+        env = {**self._environment(way), **patience}
         try:
             # In the root directory uv finds nobody's project.
             done = subprocess.run(
@@ -228,6 +246,15 @@ class _Resolution:
         lines = f"{done.stdout}{done.stderr}".splitlines()
         found = tomllib.loads(result.read_text(encoding="utf-8")) if done.returncode == 0 else {}
         return done.returncode, lines, found.get("packages", [])
+
+    def _environment(self, way: Alternative) -> dict[str, str]:
+        """The variables that uv sees."""
+        env = {**for_uv(self.settings.environ), **PLAIN_OUTPUT}
+        links = [rewrite(place, self.settings.mirrors) for place in way.indexes]
+        env["UV_FIND_LINKS"] = with_links(env.get("UV_FIND_LINKS", ""), links)
+        if not env["UV_FIND_LINKS"]:
+            del env["UV_FIND_LINKS"]
+        return env
 
     def _no_solution(self, way: Alternative, lines: list[str]) -> LockError | MachineError:
         if found := _MISMATCH.search("\n".join(lines)):

@@ -1,4 +1,4 @@
-"""What a source distribution asks for to be built: its file, fetched from where the index has it, and the
+"""What a source distribution says that it is built with: its file, fetched from where the index has it, and the
 ``pyproject.toml`` in it. None of its code is run.
 """
 
@@ -10,6 +10,7 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,12 +19,10 @@ from vep_dagger.builders.base import Say
 from vep_dagger.builders.mirrors import rewrite
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.sources.fetch import fetch
+from vep_dagger.builders.sources.http import unpack
 from vep_dagger.builders.surroundings import container_surroundings
 from vep_dagger.dsl import HttpSource
 from vep_dagger.errors import BuildError, LockError
-
-DEFAULT_REQUIRES = ("setuptools>=40.8.0",)
-"""Where a distribution does not say what builds it (PEP 517, "Source trees"; uv takes the same)."""
 
 _SPACE = re.compile(r"[\s,]+")
 """Between the places of a list."""
@@ -31,31 +30,42 @@ _OUTERMOST = re.compile(r"(\./)?[^/]+/pyproject\.toml")
 """A source distribution has everything in one directory (PEP 625)."""
 
 
-async def build_requires(sdist: Mapping[str, Any], settings: BuildSettings, say: Say) -> tuple[str, ...]:
-    """``build-system.requires`` of a source distribution, which is a table of ``pylock.toml`` (PEP 751) with its
-    address and sha256.
+@dataclass(frozen=True, slots=True)
+class BuildSystem:
+    """The table ``build-system`` of a ``pyproject.toml`` (PEP 518). What stands here is for a distribution without it
+    (PEP 517, "Source trees"; uv takes the same).
+    """
+
+    requires: tuple[str, ...] = ("setuptools>=40.8.0",)
+    backend: str = "setuptools.build_meta:__legacy__"
+    path: tuple[str, ...] = ()
+    """Where the backend is in the distribution itself, if it is."""
+
+
+async def fetched(sdist: Mapping[str, Any], settings: BuildSettings, say: Say) -> Path:
+    """The file of a source distribution, which is a table of ``pylock.toml`` (PEP 751) with its address and sha256.
 
     It is fetched through the mirrors of ``settings``, with the credentials that these or its indexes have for the same
-    host; it stays in the cache. Raises LockError (it is not there, it is not what the index says, it cannot be read)
-    and MachineError (unreachable).
+    host; it is the cache's. Raises LockError (it is not there, or not what the index says) and MachineError
+    (unreachable).
     """
     url = rewrite(sdist["url"], settings.mirrors)
     source = HttpSource(_with_credentials(url, settings), sdist["hashes"]["sha256"])
     try:
-        file = await fetch(source, settings, say)
+        return await fetch(source, settings, say)
     except BuildError as error:
         raise LockError(error.what, where=error.where, hint=_ANOTHER) from None
-    return _requires(file, url)
 
 
-def _requires(file: Path, url: str) -> tuple[str, ...]:
+def build_system(file: Path, url: str) -> BuildSystem:
+    """What a source distribution is built with, as it says itself. Raises LockError where it cannot be read."""
     try:
         text = _pyproject(file)
         system = tomllib.loads(text.decode()).get("build-system") if text is not None else None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         raise LockError(f"the source distribution cannot be read: {error}", where=url, hint=_ANOTHER) from None
     if system is None:
-        return DEFAULT_REQUIRES
+        return BuildSystem()
     requires = system.get("requires") if isinstance(system, dict) else None
     if not isinstance(requires, list) or not all(isinstance(each, str) for each in requires):
         raise LockError(
@@ -63,7 +73,17 @@ def _requires(file: Path, url: str) -> tuple[str, ...]:
             where=url,
             hint=_ANOTHER,
         )
-    return tuple(requires)
+    return BuildSystem(
+        tuple(requires), system.get("build-backend", BuildSystem().backend), tuple(system.get("backend-path", ()))
+    )
+
+
+async def unpacked(file: Path, place: Path) -> None:
+    """The content of a source distribution in the new directory ``place``. Raises LockError."""
+    try:
+        await unpack(file, place, HttpSource(file.as_uri(), None))
+    except BuildError as error:
+        raise LockError(error.what, hint=_ANOTHER) from None
 
 
 _ANOTHER = "pin another release of it, or exclude it"
