@@ -30,6 +30,7 @@ from vep_dagger.layers import (
     vllm,
 )
 from vep_dagger.recipes.vllm_ep_checks import proven
+from vep_dagger.recipes.vllm_ep_misfits import refuse_known_failures
 from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 
 COMMON: tuple[LayerDef[Any], ...] = (
@@ -73,7 +74,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 @recipe("vllm-ep")
 def vllm_ep(pins: VllmEpPins) -> Image:
     """vLLM's wheel in a Python environment on CUDA's run-time base, with NCCL, EFA, NVSHMEM and kernels merged in."""
-    pins.refuse_known_failures()
+    refuse_known_failures(pins)
     stack = Stack(pins, pins.platform)
     used = kernels.used_by(pins.vllm)
     chosen = [kernel for kernel in KERNELS if kernel.name in used]
