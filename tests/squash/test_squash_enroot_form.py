@@ -78,6 +78,10 @@ def test_what_enroot_changes_is_said() -> None:
         "enroot replaces ${…} in the variable A by variables of the host",
         "enroot leaves the variable ENROOT_X out",
     )
+    quoted_value = ImageConfig(env=("A='x y'",))
+    assert warnings_of(quoted_value, gpu=False) == ()
+    told = warnings_of(quoted_value, gpu=False, imported=True)
+    assert told == ("enroot takes the quotes around the variable A away",)
 
 
 def test_an_image_for_gpus_that_enroot_would_start_without_is_told_of() -> None:

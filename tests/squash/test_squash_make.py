@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,42 +12,15 @@ import anyio
 import pytest
 
 from tests.squash.squash_lab import archive, directory, entry, file
+from tests.squash.squash_runs import CALM, HOW, MATRIX, PROUD, made, settings_of, squash_calm, unpacked
 from vep_dagger import cli
-from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.engines.dagger import DaggerSession
 from vep_dagger.engines.docker import Docker
 from vep_dagger.errors import BuildError, MachineError, UsageError
-from vep_dagger.plan import load_plan
 from vep_dagger.squash import mksquashfs
-from vep_dagger.squash.choice import Program
-from vep_dagger.squash.flatten import read_image, read_tree, write_tree
-from vep_dagger.squash.make import Squashed, squash
+from vep_dagger.squash.make import squash
 from vep_dagger.squash.mksquashfs import Command, find_mksquashfs, make_squashfs
 from vep_dagger.squash.target import refuse_other, standing
-from vep_dagger.workflow import Options
-
-MATRIX = Path(__file__).parents[2] / "examples" / "hello" / "matrix.toml"
-CALM, PROUD = load_plan(MATRIX).images
-HOW = "apt-get install squashfs-tools"
-
-
-@pytest.fixture
-def program(needs: Callable[[str, str], str]) -> str:
-    return needs("mksquashfs", HOW)
-
-
-def made(program: str, path: Path, target: Path, own: dict[str, str], environ: dict[str, str] | None = None) -> Path:
-    """The SquashFS of an archive."""
-    image = read_image(path)
-    tree = read_tree(path, image, own)
-    command = Command.of(program, environ or dict(os.environ), tree.latest_s)
-
-    async def make() -> None:
-        log = target.with_suffix(".log")
-        await make_squashfs(command, target, log, lambda sink: write_tree(path, image, tree, own, sink))
-
-    anyio.run(make)
-    return target
 
 
 def listing(target: Path) -> list[str]:
@@ -175,27 +144,6 @@ def test_the_builder_without_images_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def squash_calm(builder: str, directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own: a library of Dagger connects once in one."""
-    argv = [sys.executable, "-m", "vep_dagger.cli", "squash", "calm", "--matrix", str(MATRIX), "-o", "calm.sqsh"]
-    argv += ["--builder", builder, *(["--network", "host"] if builder == "docker" else []), *words]
-    return subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=600)
-
-
-def unpacked(directory: Path) -> dict[str, str]:
-    """The tree of ``calm.sqsh`` in ``root``; its variables as enroot reads them."""
-    words = ["unsquashfs", "-no-progress", "-d", "root", "calm.sqsh"]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=directory)
-    lines = (directory / "root/etc/environment").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def settings_of(plain_base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildSettings:
-    monkeypatch.setenv("VEP_PLAIN_BASE", plain_base)
-    monkeypatch.setenv("VEP_CACHE_DIR", str(tmp_path / "cache"))
-    return Options(MATRIX, "build", builder="docker", network="host").settings(load_plan(MATRIX))
-
-
 @pytest.mark.parametrize("builder", ["docker", "dagger"])
 def test_a_program_of_the_image_runs_from_the_file_by_its_own_script(
     builder: str,
@@ -262,74 +210,3 @@ def test_a_full_disk_is_the_machines_fault_and_only_the_programs_words_are_told(
         anyio.run(make_squashfs, command, tmp_path / "x", tmp_path / "log", lambda sink: sink.write(b"0" * (1 << 20)))
     assert "of the build" not in caught.value.what
     assert "free some space" in (caught.value.hint or "")
-
-
-def test_enroot_itself_makes_a_file_that_is_found_again_and_a_program_of_the_image_runs_from_it(
-    docker: Docker,
-    needs: Callable[[str, str], str],
-    plain_base: str,
-    program: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    needs("enroot", "https://github.com/NVIDIA/enroot/releases")
-    if os.geteuid() != 0:
-        pytest.skip("needs root: chroot into the file's tree")
-    monkeypatch.setenv("HF_TOKEN", "hf_topsecret")
-    monkeypatch.setenv("VEP_PLAIN_BASE", plain_base)
-    said = [squash_calm("docker", tmp_path, *words) for words in ([], ["--with", "enroot"])]
-    assert [done.returncode for done in said] == [0, 0], said[-1].stderr
-    first, again = (done.stdout.splitlines() for done in said)
-    assert " MiB by enroot, image sha256:" in first[1]
-    assert again[1] == f"{first[1]}, found"
-    assert "without /opt/hello/bin: start it with ENROOT_LOGIN_SHELL=no" in said[0].stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["calm.sqsh"]
-    environ = unpacked(tmp_path)
-    words = ["chroot", str(tmp_path / "root"), "/bin/sh", "/etc/rc", "sh", "-c", "hi; echo $GREETING"]
-    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout == "Hello, HELLO!\nHello\n"
-    assert "hf_topsecret" not in (tmp_path / "root/etc/rc").read_text()
-    assert "HF_TOKEN" not in environ
-    images = [docker.program, "images", "--quiet", "vep/squash"]
-    assert subprocess.run(images, capture_output=True, text=True, check=True).stdout == ""
-
-
-STANDS_IN = """\
-set -e
-mkdir -p "$TMPDIR/rootfs/etc"
-eval "name=\\${$#}"
-format='{{range $name, $value := .Config.Labels}}# {{$name}} {{$value}}{{println}}{{end}}'
-docker inspect --format "$format" "${name#dockerd://}" > "$TMPDIR/rootfs/etc/rc"
-mksquashfs "$TMPDIR/rootfs" "$3" -no-progress
-"""
-
-
-def test_a_file_stays_for_the_same_image_unless_another_program_is_asked_for_or_the_image_was_built_anew(
-    docker: Docker, plain_base: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    enroot = tmp_path / "bin" / "enroot"
-    enroot.parent.mkdir()
-    enroot.write_text(f"#!/bin/sh\n{STANDS_IN}")
-    enroot.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{enroot.parent}:{os.environ['PATH']}")
-    settings = settings_of(plain_base, tmp_path, monkeypatch)
-    target = tmp_path / "out" / "calm.sqsh"
-    heard: list[str] = []
-
-    def made_now(using: Program | None) -> Squashed:
-        return anyio.run(partial(squash, CALM, "docker", settings, target, heard.append, using=using))
-
-    first = made_now(None)
-    assert (first.program, first.found) == ("enroot", False)
-    assert made_now("enroot") == replace(first, found=True)
-    ours = made_now("mksquashfs")
-    assert (ours.program, ours.found) == ("mksquashfs", False)
-    assert f"calm.sqsh was of {first.digest}, made by enroot; it is replaced" in heard[-1]
-    assert made_now(None) == replace(ours, found=True), "enroot knows the image in it by its id"
-    # Of an older build of the same key.
-    rc = f"# dev.vep.id sha256:0\n# dev.vep.image {CALM.key}\n"
-    target.unlink()
-    made(program, archive(tmp_path / "image.tar", [file("x")]), target, {"etc/rc": rc})
-    assert made_now(None) == first
-    assert "was of sha256:0" in heard[-1]
-    assert sorted(path.name for path in target.parent.iterdir()) == ["calm.log", "calm.sqsh"]
