@@ -52,15 +52,46 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
         (
             "0.10.1.1",
             'cuda = "12.6.3"',
-            r'nccl is built for 100, which CUDA 12.6 does not know \(12.8 is.*gencode = \["80", "86", "89", "90"\]',
+            r"CUDA 12.6 does not compile for 100 \(12.8 is the first that does\): pin a CUDA that does, or write "
+            r'nccl = \{ gencode = \["80", "86", "89", "90"\] \} '
+            r'nccl_tests = \{ gencode = \["80", "86", "89", "90"\] \} '
+            r'nvshmem = \{ architectures = \["90a"\] \} pplx = \{ architectures = \["9.0a\+PTX"\] \} '
+            r'deepep = \{ architectures = \["9.0a\+PTX"\] \} -->',
             '"12.6.3"',
         ),
         (
             "0.10.1.1",
-            'cuda = "12.6.3"\nnccl = { gencode = ["90", "100"] }',
-            r"pin nccl: nccl is built for 100, which CUDA 12.6 does not know",
+            'flash_attn = { version = "v2.8.3", architectures = ["90", "120f"] }',
+            r"CUDA 12.8 does not compile for 120f \(12.9 is the first that does\): .* or write "
+            r'flash_attn = \{ version = "v2.8.3", architectures = \["90", "120"\] \} -->',
+            "{ version",
+        ),
+        (
+            "0.20.0",
+            'cuda = "13.0.2"\nnvshmem = "v3.4.5-0"\nnccl = { gencode = ["60"] }',
+            r"CUDA 13.0 does not compile for 60 \(12.9 was the last that did\): "
+            r'.* write nccl = \{ gencode = \["75"\] \} -->',
             "{ gencode",
         ),
+        (
+            "0.10.1.1",
+            "nccl = { gencode = [] }",
+            "pin nccl.gencode: an empty list makes a library without code",
+            "{ gen",
+        ),
+        ("0.10.1.1", "nvshmem = { architectures = [] }", "pin nvshmem.architectures: an empty list makes", "{ arch"),
+        ("0.10.1.1", "deepep = { architectures = [] }", "leave the key out, and the usual ones are taken", "{ arch"),
+        ("0.10.1.1", "flash_attn = { architectures = [] }", "pin flash_attn.architectures: an empty list", "{ arch"),
+        (
+            "0.10.1.1",
+            'nccl = { gencode = ["999"] }',
+            "there is no architecture '999': write '121', the nearest",
+            "{ gen",
+        ),
+        ("0.10.1.1", 'pplx = { architectures = ["9.1"] }', "there is no architecture '9.1': write '9.0a'", "{ arch"),
+        ("0.10.1.1", 'pplx = { architectures = ["10.0f"] }', "torch knows no suffix 'f': write '10.0a'", "{ arch"),
+        ("0.10.1.1", 'nvshmem = { architectures = ["91"] }', "write '90a' and not '91': only sm_90a has", "{ arch"),
+        ("0.10.1.1", 'nccl = { gencode = ["80a"] }', "there is no architecture '80a': write '80'", "{ gen"),
         (
             "0.10.1.1",
             'nvshmem = { architectures = ["90"] }',
@@ -129,7 +160,7 @@ def test_a_pin_that_cannot_be_is_refused_at_its_place(
     message = refused(tmp_path, vllm, pins)
 
     assert re.search(said, " ".join(message.split())), message
-    excerpt, marker = message.splitlines()[3:5]
+    excerpt, marker = message.partition("  --> ")[2].splitlines()[2:4]
     assert excerpt[marker.index("^") :].startswith(marked), message
 
 
@@ -172,6 +203,26 @@ def test_pins_that_are_known_to_fail_together_make_a_cell_impossible_and_no_erro
 )  # fmt: skip
 def test_what_the_messages_recommend_works(tmp_path: Path, vllm: str, pins: str) -> None:
     assert impossible(tmp_path, vllm, pins) is None
+
+
+@pytest.mark.parametrize(
+    ("vllm", "pins"),
+    [
+        ("0.10.1.1", {"cuda": '"12.6.3"', "nccl": '"v2.28.9-1"'}),
+        ("0.11.0", {"cuda": '"12.6.3"', "flash_attn": '{ architectures = ["90", "100"] }'}),
+        ("0.20.0", {"cuda": '"13.0.2"', "nvshmem": '"v3.4.5-0"', "nccl_tests": '{ gencode = ["70"] }'}),
+    ],
+)
+def test_the_lines_to_write_for_a_cuda_are_all_that_it_takes(tmp_path: Path, vllm: str, pins: dict[str, str]) -> None:
+    def written() -> str:
+        return "\n".join(f"{name} = {value}" for name, value in pins.items())
+
+    before = written()
+    lines = dict(re.findall(r"^    (\w+) = (\{.*\})$", refused(tmp_path, vllm, before), flags=re.M))
+    pins = pins | lines
+
+    assert impossible(tmp_path, vllm, written()) is None
+    assert all(version in written() for version in re.findall(r'"v[0-9.-]+"', before)), "what was written stays"
 
 
 def test_the_documentation_has_every_pin_and_its_keys() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
 from vep_dagger.layers import cuda, kernels, nvshmem, torch
-from vep_dagger.layers.architectures import TorchArchitecture
+from vep_dagger.layers.architectures import TorchArchitectures
 
 PREFIX = "/opt/deepep"
 
@@ -23,7 +23,7 @@ class Pins(LayerPins):
     """The commit, and the architectures as torch writes them."""
 
     commit: Commit = "c18eabdebf1381978ff884d278f6083a6153be3f"
-    architectures: tuple[TorchArchitecture, ...] = ("9.0a+PTX", "10.0")
+    architectures: TorchArchitectures = ("9.0a+PTX", "10.0")
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, nvshmem.nvshmem, torch.torch_build])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, Version, git, layer
 from vep_dagger.layers import cuda, torch
-from vep_dagger.layers.architectures import Architecture
+from vep_dagger.layers.architectures import Architectures
 
 PREFIX = "/opt/flash-attn"
 
@@ -21,7 +21,7 @@ class Pins(LayerPins):
 
     version: Version = "v2.8.3"
     commit: Commit | None = None
-    architectures: tuple[Architecture, ...] = ("80", "90")
+    architectures: Architectures = ("80", "90")
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, torch.torch_build])

@@ -6,7 +6,7 @@ import re
 
 from vep_dagger.dsl import JOBS, Build, Commit, LayerPins, Version, git, layer
 from vep_dagger.layers import cuda
-from vep_dagger.layers.architectures import Architecture, gencode
+from vep_dagger.layers.architectures import Architectures, gencode
 
 PREFIX = "/opt/nccl"
 
@@ -27,7 +27,7 @@ class Pins(LayerPins):
 
     version: Version = "v2.27.7-1"
     commit: Commit | None = None
-    gencode: tuple[Architecture, ...] = ("80", "86", "89", "90", "100")
+    gencode: Architectures = ("80", "86", "89", "90", "100")
 
     @property
     def code(self) -> int | None:

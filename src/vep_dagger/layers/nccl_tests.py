@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vep_dagger.dsl import JOBS, Build, Commit, LayerPins, Version, git, layer
 from vep_dagger.layers import cuda, efa, nccl
-from vep_dagger.layers.architectures import Architecture, gencode
+from vep_dagger.layers.architectures import Architectures, gencode
 
 PREFIX = "/opt/nccl-tests"
 
@@ -14,7 +14,7 @@ class Pins(LayerPins):
 
     version: Version = "v2.16.9"
     commit: Commit | None = None
-    gencode: tuple[Architecture, ...] = ("80", "86", "89", "90", "100")
+    gencode: Architectures = ("80", "86", "89", "90", "100")
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, efa.efa, nccl.nccl])

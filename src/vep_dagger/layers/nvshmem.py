@@ -14,7 +14,7 @@ from pydantic import StringConstraints
 
 from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Sha256, Version, git, http, layer
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
-from vep_dagger.layers.architectures import DeviceArchitecture
+from vep_dagger.layers.architectures import DeviceArchitectures
 
 PREFIX = "/opt/nvshmem"
 REPOSITORY = "https://github.com/NVIDIA/nvshmem.git"
@@ -88,7 +88,7 @@ class Pins(LayerPins):
     wheel: WheelAddress | None = None
     """The address of NVIDIA's wheel for this platform, instead of building: no ``nvshmem-info``, and NVIDIA's choice of
     architectures, transports and bootstraps."""
-    architectures: tuple[DeviceArchitecture, ...] = ("90a", "100")
+    architectures: DeviceArchitectures = ("90a", "100")
 
     @property
     def release(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
 from vep_dagger.layers import cuda, kernels, nvshmem, torch
-from vep_dagger.layers.architectures import TorchArchitecture
+from vep_dagger.layers.architectures import TorchArchitectures
 
 PREFIX = "/opt/pplx"
 
@@ -27,7 +27,7 @@ class Pins(LayerPins):
     """The commit, and the architectures as torch writes them."""
 
     commit: Commit = "12cecfda252e4e646417ac263d96e994d476ee5d"
-    architectures: tuple[TorchArchitecture, ...] = ("9.0a+PTX", "10.0")
+    architectures: TorchArchitectures = ("9.0a+PTX", "10.0")
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, nvshmem.nvshmem, torch.torch_build])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version as Parsed
 
-from vep_dagger.dsl import Impossible
+from vep_dagger.dsl import Impossible, Pins
 from vep_dagger.layers import flashinfer, kernels, pplx, torch, vllm
-from vep_dagger.layers.architectures import oldest_cuda
+from vep_dagger.layers.architectures import nearest_for, unknown_to
 
 if TYPE_CHECKING:
     from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
@@ -80,25 +81,45 @@ def _torch_misfits(pins: VllmEpPins, wanted: str, made_for: str) -> Iterator[tup
 
 
 def _architecture_misfits(pins: VllmEpPins) -> Iterator[tuple[str, str]]:
-    lists: dict[str, tuple[str, tuple[str, ...]]] = {
-        "nccl": ("gencode", pins.nccl.gencode),
-        "nccl_tests": ("gencode", pins.nccl_tests.gencode),
-        "nvshmem": ("architectures", () if pins.nvshmem.wheel else pins.nvshmem.architectures),
-        "pplx": ("architectures", pins.pplx.architectures),
-        "deepep": ("architectures", pins.deepep.architectures),
-    }
-    for name, (key, architectures) in lists.items():
-        for each in architectures:
-            oldest = oldest_cuda(each)
-            if Parsed(oldest) <= Parsed(pins.cuda.minor):
-                continue
-            # Nobody wrote the default's list: what was written is the CUDA that is too old for it.
-            listed = key in getattr(pins, name).model_fields_set
-            yield (
-                name if listed else "cuda",
-                f"{name} is built for {each}, which CUDA {pins.cuda.minor} does not know ({oldest} is the first): "
-                f"pin a newer CUDA, or leave {each} out: {name} = {{ {key} = [{_others(architectures, each)}] }}",
-            )
+    """All lists that the CUDA does not compile for, in one: who mends one by one would be told so five times."""
+    cuda = pins.cuda.minor
+    reasons: dict[str, str] = {}
+    lines: list[str] = []
+    places: list[str] = []
+    for name, key in _compiled(pins).items():
+        component: Pins = getattr(pins, name)
+        listed: tuple[str, ...] = getattr(component, key)
+        unknown = {each: why for each in listed if (why := unknown_to(cuda, each))}
+        if unknown:
+            reasons |= {each.removesuffix("+PTX").replace(".", ""): why for each, why in unknown.items()}
+            lines.append(f"\n    {name} = {_table(component, key, nearest_for(cuda, listed))}")
+            # Nobody wrote the default's list: what was written is the CUDA that does not know it.
+            places.append(name if key in component.model_fields_set else "cuda")
+    if lines:
+        named = ", ".join(f"{each} ({why})" for each, why in reasons.items())
+        yield (
+            "cuda" if "cuda" in places else places[0],
+            f"CUDA {cuda} does not compile for {named}: pin a CUDA that does, or write{''.join(lines)}",
+        )
+
+
+def _compiled(pins: VllmEpPins) -> dict[str, str]:
+    """The pins of what the image's layers compile for architectures, each with the key that lists these."""
+    keys = {"nccl": "gencode", "nccl_tests": "gencode"}
+    if not pins.nvshmem.wheel:
+        keys["nvshmem"] = "architectures"
+    keys |= {name: "architectures" for name in ("pplx", "deepep") if name in kernels.used_by(pins.vllm)}
+    if pins.flash_attn:
+        keys["flash_attn"] = "architectures"
+    return keys
+
+
+def _table(component: Pins, key: str, values: tuple[str, ...]) -> str:
+    """What to write of a component: as it is written, with other values of one key. A text or a list of texts is the
+    same in JSON and in TOML."""
+    written = {name: getattr(component, name) for name in type(component).model_fields if name != key}
+    kept = {name: value for name, value in written.items() if name in component.model_fields_set}
+    return f"{{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in (kept | {key: values}).items())} }}"
 
 
 def refuse_known_failures(pins: VllmEpPins) -> None:
@@ -125,7 +146,3 @@ def refuse_known_failures(pins: VllmEpPins) -> None:
             f"the DeepGEMM in vLLM {pins.vllm}'s wheel is compiled for Python {only} alone, and python is "
             f"{pins.python.version}"
         )
-
-
-def _others(architectures: tuple[str, ...], left_out: str) -> str:
-    return ", ".join(f'"{each}"' for each in architectures if each != left_out)
