@@ -7,13 +7,14 @@ that torch is built for; the metadata of the wheels on PyPI for what those are b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated
 
 from packaging.version import Version as Parsed
-from pydantic import StringConstraints
+from pydantic import AfterValidator
 
 from vep_dagger.compat import Compat
 from vep_dagger.compat.rules import Release
@@ -31,7 +32,18 @@ TOOLS = ("cmake", "ninja", "numpy", "packaging", "pip", "setuptools", "wheel")
 
 PYPI = "pypi"
 
-Build_ = Annotated[str, StringConstraints(pattern=r"^(cu[0-9]{3}|pypi)$")]
+
+def _build(value: str) -> str:
+    if not re.fullmatch(r"cu[0-9]{3}|pypi", value):
+        found = re.fullmatch(r"(?:cu|cuda)?[-_ ]?([0-9]{2})\.?([0-9])(?:\.[0-9]+)?", value.lower())
+        raise ValueError(
+            f"{value!r} is no build of torch: "
+            + (f"write 'cu{found[1]}{found[2]}'" if found else "write 'cu128' for CUDA 12.8 and so on, or 'pypi'")
+        )
+    return value
+
+
+Build_ = Annotated[str, AfterValidator(_build)]
 
 LIBRARIES = (
     "cuda-bindings", "cuda-pathfinder", "cuda-toolkit", "nvidia-*-cu12", "nvidia-*-cu13", "nvidia-cublas",
@@ -100,6 +112,25 @@ def build_for(version: str, minor: str) -> str:
     return build
 
 
+def refused_build(version: str, build: str, minor: str) -> str | None:
+    """Why a build that is named cannot be taken for a torch release and a CUDA such as ``12.8``, and what can: one that
+    nobody has seen, or one for another CUDA release than its minor. None where nothing is known against it.
+    """
+    known = KNOWN.get(version)
+    if known and build not in (PYPI, *known.builds):
+        reason = f"torch {version} has no build {build} that is known here, but {', '.join(known.builds)}"
+    elif (made_for := cuda_of(version, build)) and _major(made_for) != _major(minor):
+        reason = f"the build {build} is for CUDA {made_for}, and the pin cuda is of {minor}"
+    else:
+        return None
+    wanted = Parsed(minor)
+    near = [each for each in known.builds if _major(_minor(each)) == _major(minor)] if known else []
+    if not near:
+        return f"{reason}: pin another CUDA"
+    best = min(near, key=lambda each: abs(Parsed(_minor(each)).minor - wanted.minor))
+    return f'{reason}: write build = "{best}"' + ("" if _minor(best) != minor else ", or leave it out")
+
+
 def cuda_of(version: str, build: str) -> str | None:
     """The CUDA that a build is made for; None for PyPI's of a release that is not known."""
     if build != PYPI:
@@ -111,6 +142,10 @@ def cuda_of(version: str, build: str) -> str | None:
 def on_arm(version: str) -> bool:
     """Whether PyPI's build of a torch release has CUDA on arm64."""
     return Parsed(version) >= Parsed(PYPI_ON_ARM)
+
+
+def _major(release: str) -> str:
+    return release.partition(".")[0]
 
 
 def _minor(build: str) -> str:

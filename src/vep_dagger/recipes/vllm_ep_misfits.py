@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version as Parsed
 
 from vep_dagger.dsl import Impossible, Pins
-from vep_dagger.layers import flashinfer, kernels, pplx, torch, vllm
+from vep_dagger.layers import flashinfer, kernels, pplx, python, torch, vllm
 from vep_dagger.layers.architectures import nearest_for, unknown_to
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ def misfits(pins: VllmEpPins) -> Iterator[tuple[str, str]]:
     """Pins that cannot be, the pin to change first, with the reason."""
     release = torch.release_of(pins.vllm)
     if not SpecifierSet(release.python).contains(pins.python.minor):
-        yield "python", f"vLLM {pins.vllm} runs on Python {release.python}, and the pin is {pins.python.version}"
+        yield (
+            "python",
+            f"vLLM {pins.vllm} runs on Python {release.python}, and the pin is {pins.python.version}: leave the pin "
+            f"out, and {python.Pins().version} is taken",
+        )
     if not vllm.has_wheel(pins.vllm, pins.platform):
         yield (
             "platform",
@@ -67,12 +71,8 @@ def _torch_misfits(pins: VllmEpPins, wanted: str, made_for: str) -> Iterator[tup
         except ValueError as error:
             yield "cuda", str(error)
         return
-    built_for = torch.cuda_of(wanted, pins.torch.build)
-    if built_for and built_for.partition(".")[0] != major:
-        yield (
-            "torch",
-            f"the build {pins.torch.build} is for CUDA {built_for}, and the pin cuda is {pins.cuda.version}",
-        )
+    if refused := torch.refused_build(wanted, pins.torch.build, pins.cuda.minor):
+        yield "torch", refused
     if pins.platform == "linux/arm64" and pins.torch.build == torch.PYPI and not torch.on_arm(wanted):
         yield (
             "torch",
