@@ -14,6 +14,7 @@ from vep_dagger.plan import load_plan
 from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 
 SHORT = "12cecfd"
+WHEEL = "https://x/nvidia_nvshmem_cu12-3.3.9-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
 
 
 def refused(directory: Path, vllm: str, pins: str) -> str:
@@ -136,6 +137,42 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
             "{ wheel",
         ),
         (
+            "0.20.0",
+            f'cuda = "13.0.2"\nnvshmem = {{ wheel = "{WHEEL}" }}',
+            "the wheel is for CUDA 12, and the pin cuda is 13.0.2: take that of nvidia_nvshmem_cu13",
+            "{ wheel",
+        ),
+        (
+            "0.10.1.1",
+            f'nvshmem = {{ version = "3.3.24", wheel = "{WHEEL}" }}',
+            "the wheel is of NVSHMEM 3.3.9, and version says 3.3.24: leave the version out",
+            "{ version",
+        ),
+        (
+            "0.10.1.1",
+            'nvshmem = { wheel = "https://x/nvshmem.whl" }',
+            "pin nvshmem.wheel: 'https://x/nvshmem.whl' is no address of NVIDIA's wheel: write all of it",
+            "{ wheel",
+        ),
+        (
+            "0.10.1.1",
+            f'nvshmem = {{ version = "3.3.9", sha256 = "{"0" * 64}", commit = "{"0" * 40}" }}',
+            "a tag or a commit has none: leave sha256 out, or the commit, and the archive 3.3.9 is taken",
+            "{ version",
+        ),
+        (
+            "0.10.1.1",
+            f'nvshmem = {{ version = "v3.4.5-0", sha256 = "{"0" * 64}" }}',
+            "sha256 is that of an archive or a wheel, .* leave sha256 out",
+            "{ version",
+        ),
+        (
+            "0.10.1.1",
+            f'nvshmem = {{ wheel = "{WHEEL}", commit = "{"0" * 40}" }}',
+            "a commit is built, and a wheel is not: write one of the two",
+            "{ wheel",
+        ),
+        (
             "0.10.1.1",
             'torch = "2.8.0"',
             "wheel is built for torch 2.7.1, and the pin is 2.8.0: leave the version",
@@ -232,6 +269,18 @@ def test_the_lines_to_write_for_a_cuda_are_all_that_it_takes(tmp_path: Path, vll
 
     assert impossible(tmp_path, vllm, written()) is None
     assert all(version in written() for version in re.findall(r'"v[0-9.-]+"', before)), "what was written stays"
+
+
+def test_a_wheel_says_its_release(tmp_path: Path) -> None:
+    file = tmp_path / "matrix.toml"
+    wheel = WHEEL.replace("3.3.9", "3.3.24")
+    file.write_text(f'recipe = "vllm-ep"\n[pins]\nvllm = "0.11.0"\nnvshmem = {{ wheel = "{wheel}" }}\n')
+
+    (image,) = load_plan(file).images
+    (nvshmem,) = (layer for layer in image.layers if layer.name == "nvshmem")
+
+    assert image.tag.endswith("-nvshmem3.3.24")
+    assert [check.expect for check in nvshmem.build.checks] == ["NVSHMEM v3.3.24"]
 
 
 def test_the_documentation_has_every_pin_and_its_keys() -> None:

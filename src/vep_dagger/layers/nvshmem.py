@@ -8,9 +8,10 @@ https://pypi.org/project/nvidia-nvshmem-cu12/.
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, model_validator
 
 from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Sha256, Version, git, http, layer
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
@@ -73,7 +74,19 @@ library.nvshmemx_vendor_get_version_info(ctypes.byref(major), ctypes.byref(minor
 print(f"NVSHMEM v{{major.value}}.{{minor.value}}.{{patch.value}}")
 """
 
-WheelAddress = Annotated[str, StringConstraints(pattern=r"^\S+://\S+/nvidia_nvshmem_cu[0-9]+-[0-9.]+-\S+\.whl$")]
+WHEEL = re.compile(r"\S+://\S+/nvidia_nvshmem_cu(?P<cuda>[0-9]+)-(?P<version>[0-9.]+)-\S+\.whl")
+
+
+def _wheel_address(value: str) -> str:
+    if not WHEEL.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no address of NVIDIA's wheel: write all of it, from https:// to .whl, as "
+            "https://pypi.org/project/nvidia-nvshmem-cu12/#files has it (.../nvidia_nvshmem_cu12-3.3.9-py3-none-….whl)"
+        )
+    return value
+
+
+WheelAddress = Annotated[str, AfterValidator(_wheel_address)]
 
 
 class Pins(LayerPins):
@@ -89,6 +102,36 @@ class Pins(LayerPins):
     """The address of NVIDIA's wheel for this platform, instead of building: no ``nvshmem-info``, and NVIDIA's choice of
     architectures, transports and bootstraps."""
     architectures: DeviceArchitectures = ("90a", "100")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_of_the_wheel(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "version" not in value and (found := WHEEL.fullmatch(str(value.get("wheel")))):
+            return {**value, "version": found["version"]}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Pins:
+        found = WHEEL.fullmatch(self.wheel or "")
+        if found and found["version"] != self.release:
+            raise ValueError(
+                f"the wheel is of NVSHMEM {found['version']}, and version says {self.version}: leave the version out, "
+                "and the wheel's is taken"
+            )
+        if self.commit and self.wheel:
+            raise ValueError("a commit is built, and a wheel is not: write one of the two")
+        if self.sha256 and not isinstance(self.source, HttpSource):
+            raise ValueError(
+                "sha256 is that of an archive or a wheel, and a tag or a commit has none: leave sha256 out"
+                + ("" if self.version.startswith("v") else f", or the commit, and the archive {self.version} is taken")
+            )
+        return self
+
+    @property
+    def cuda_of_wheel(self) -> str | None:
+        """The major CUDA release that the wheel is made for: ``12``."""
+        found = WHEEL.fullmatch(self.wheel or "")
+        return found["cuda"] if found else None
 
     @property
     def release(self) -> str:

@@ -48,6 +48,13 @@ def misfits(pins: VllmEpPins) -> Iterator[tuple[str, str]]:
     machine = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}[pins.platform]
     if pins.nvshmem.wheel and machine not in pins.nvshmem.wheel:
         yield "nvshmem", f"the wheel is not for {pins.platform}: its name must have {machine}"
+    major = pins.cuda.version.partition(".")[0]
+    if pins.nvshmem.cuda_of_wheel not in (None, major):
+        yield (
+            "nvshmem",
+            f"the wheel is for CUDA {pins.nvshmem.cuda_of_wheel}, and the pin cuda is {pins.cuda.version}: take "
+            f"that of nvidia_nvshmem_cu{major} (https://pypi.org/project/nvidia-nvshmem-cu{major}/)",
+        )
     yield from _architecture_misfits(pins)
 
 
