@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import threading
+import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -47,17 +49,44 @@ def own(pins: OwnPins) -> Image:
 
 
 class Files:
-    """A web server on loopback whose files are those of a directory; it counts what it is asked for."""
+    """A web server on loopback whose files are those of a directory; it counts what it is asked for, and tells of its
+    files as much as it is told to.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.asked: list[str] = []
+        """Files, whole."""
+        self.questions: list[str] = []
+        """HEAD."""
+        self.untold: set[str] = set()
+        """Headers that it leaves out."""
+        self.etag: str | None = None
+        self.answers_head = True
+        self.authorisations: set[str | None] = set()
         site = self
 
         class Handler(SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.asked.append(self.path)
+                site.authorisations.add(self.headers.get("Authorization"))
                 super().do_GET()
+
+            def do_HEAD(self) -> None:
+                site.questions.append(self.path)
+                if site.answers_head:
+                    super().do_HEAD()
+                else:
+                    self.send_error(405)
+
+            def send_header(self, keyword: str, value: str) -> None:
+                if keyword not in site.untold:
+                    super().send_header(keyword, value)
+
+            def end_headers(self) -> None:
+                if site.etag is not None:
+                    super().send_header("ETag", site.etag)
+                super().end_headers()
 
             def log_message(self, *arguments: object) -> None: ...
 
@@ -66,9 +95,12 @@ class Files:
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def put(self, name: str, content: bytes) -> str:
-        """Offer a file; its sha256."""
-        (self.directory / name).write_bytes(content)
+    def put(self, name: str, content: bytes, age_s: float = 3600) -> str:
+        """Offer a file that is so old; its sha256."""
+        file = self.directory / name
+        file.write_bytes(content)
+        made = time.time() - age_s
+        os.utime(file, (made, made))
         return hashlib.sha256(content).hexdigest()
 
     def close(self) -> None:

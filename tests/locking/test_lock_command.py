@@ -13,7 +13,7 @@ from tests.cli.conftest import CommandLine
 from tests.locking.conftest import oci_archive
 from tests.locking.lock_lab import LockLab
 from tests.registry_process import free_port
-from vep_dagger.matrix.lock import Lock
+from vep_dagger.matrix.lock import UNREACHED, Lock
 from vep_dagger.plan import load_plan
 
 
@@ -94,7 +94,6 @@ def test_all_that_moved_is_told_at_once(lab: LockLab, vep: CommandLine) -> None:
 def test_a_changed_archive_is_taken_when_it_is_meant(lab: LockLab, vep: CommandLine) -> None:
     vep("lock")
     new = lab.files.put("data-1.tar", b"other")
-    assert vep("lock").code == 0  # asking would be the download again; a build holds it against its hash
     said = vep("lock", "--upgrade", "data-1.tar")
     assert said.code == 0
     assert f"moved, was {hashlib.sha256(b'data').hexdigest()[:12]}" in said.out
@@ -114,9 +113,9 @@ def test_what_cannot_be_reached_says_why_and_stops_nothing_else(lab: LockLab, ve
     assert said.code == 3
     assert "1 of 3 pins could not be asked for" in said.err
     assert "[mirrors]" in said.err
+    assert "cannot be asked for its tags" in said.err
     (entry,) = [entry for entry in Lock.load(lab.lock) if entry.table == "git"]
-    assert entry.content is None
-    assert "cannot be asked for its tags" in (entry.unseen or "")
+    assert (entry.content, entry.unseen) == (None, UNREACHED)
     assert contents(lab)["http://files.invalid/data-1.tar"] == hashlib.sha256(b"data").hexdigest()
     lab.write()
     assert vep("lock").code == 0
@@ -151,6 +150,32 @@ def test_a_tag_that_is_not_there_is_refused_and_the_rest_is_locked(lab: LockLab,
     assert "tool: https://git.invalid/tool.git has no tag or branch 'v11'" in said.err
     assert "did you mean v1?" in said.err
     assert contents(lab)["http://files.invalid/data-1.tar"] is not None
+
+
+def test_a_tag_that_is_not_there_is_not_in_the_lock_and_the_check_names_it(lab: LockLab, vep: CommandLine) -> None:
+    lab.write('tool = { version = "v11" }', **{"https://git.invalid/tool.git": f"http://127.0.0.1:{free_port()}/"})
+    assert vep("lock").code == 3
+    assert vep("lock", "--check").code == 0  # nobody knows
+    lab.write('tool = { version = "v11" }')
+    said = vep("lock", "--json")
+    assert said.code == 2
+    (entry,) = [entry for entry in json.loads(said.out)["entries"] if entry["kind"] == "git"]
+    assert (entry["state"], entry["unseen"]) == ("refused", None)
+    assert "has no tag or branch 'v11'" in entry["problem"]
+    assert "v11" not in lab.lock.read_text()
+    checked = vep("lock", "--check")
+    assert checked.code == 1
+    assert "tool: https://git.invalid/tool.git v11 is not in the lock" in checked.out
+
+
+def test_a_tag_that_is_gone_is_refused_and_stays_locked(lab: LockLab, vep: CommandLine) -> None:
+    vep("lock")
+    text = lab.lock.read_text()
+    lab.repository.git("tag", "--delete", "v1")
+    said = vep("lock")
+    assert said.code == 2
+    assert "has no tag or branch 'v1'" in said.err
+    assert lab.lock.read_text() == text
 
 
 def test_a_branch_is_locked_where_it_is_and_where_it_went_is_told(lab: LockLab, vep: CommandLine) -> None:
@@ -266,19 +291,46 @@ def test_the_lock_alone_gives_the_same_keys_elsewhere_and_asks_nobody(
     assert there.document().lock == here.document().lock == Lock.load(lab.lock).digest
 
 
-def test_packages_are_locked_with_their_hashes(
-    lab: LockLab, vep: CommandLine, make_wheel: MakeWheel, links: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_wheel("gadget", "1.5")
+@pytest.fixture
+def offline(links: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where packages come from, and nowhere else."""
     monkeypatch.setenv("UV_FIND_LINKS", str(links))
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return links
+
+
+def ask_for(lab: LockLab, requirement: str) -> None:
     recipe = lab.matrix.parent / "recipe.py"
-    chain = 'Build().python("3.12", "/venv").install("gadget>=1")'
+    chain = f'Build().python("3.12", "/venv").install("{requirement}")'
     recipe.write_text(recipe.read_text().replace("Build(), (stack", f"{chain}, (stack"))
+
+
+def test_packages_are_locked_with_their_hashes(
+    lab: LockLab, vep: CommandLine, make_wheel: MakeWheel, offline: Path
+) -> None:
+    make_wheel("gadget", "1.5")
+    ask_for(lab, "gadget>=1")
     said = vep("lock")
     assert said.code == 0, said.err
     (entry,) = [entry for entry in Lock.load(lab.lock) if entry.table == "python"]
-    wheel = (links / "gadget-1.5-py3-none-any.whl").read_bytes()
+    wheel = (offline / "gadget-1.5-py3-none-any.whl").read_bytes()
     assert entry.packages == [f"gadget==1.5 sha256:{hashlib.sha256(wheel).hexdigest()}"]  # type: ignore[union-attr]
+    assert vep("lock", "--check").code == 0
+
+
+def test_packages_without_a_solution_are_not_in_the_lock_and_the_check_names_them(
+    lab: LockLab, vep: CommandLine, make_wheel: MakeWheel, offline: Path
+) -> None:
+    make_wheel("gadget", "1.5")
+    ask_for(lab, "gadget>=2")
+    said = vep("lock")
+    assert said.code == 2
+    assert "no packages satisfy the request" in said.err
+    assert "[[python]]" not in lab.lock.read_text()
+    checked = vep("lock", "--check")
+    assert checked.code == 1
+    assert "environment: gadget>=2 for Python 3.12 on linux/amd64 is not in the lock" in checked.out
+    make_wheel("gadget", "2.0")
+    assert vep("lock").code == 0
     assert vep("lock", "--check").code == 0

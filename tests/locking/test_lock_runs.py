@@ -15,7 +15,7 @@ from tests.locking.lock_lab import LockLab
 from tests.registry_process import free_port
 from vep_dagger.engines.docker import Docker
 from vep_dagger.jobs.events import Event
-from vep_dagger.matrix.lock import Lock
+from vep_dagger.matrix.lock import UNREACHED, Lock
 from vep_dagger.plan import Plan, load_plan
 from vep_dagger.workflow import Options, open_run, settled_lock
 
@@ -91,8 +91,7 @@ class TestLocked:
         vep("lock")
         said = vep("build", "--locked")
         assert said.code == 2
-        assert "data: nobody has seen what http://files.invalid/none.tar holds: " in said.err
-        assert "404" in said.err
+        assert f"data: nobody has seen what http://files.invalid/none.tar holds: {UNREACHED}" in said.err
 
     def test_a_pin_that_the_lock_contradicts_is_refused(self, lab: LockLab, vep: CommandLine) -> None:
         vep("lock")
@@ -128,6 +127,20 @@ class TestBeforeABuild:
         _, notes = completed(lab)
         assert notes == []
         assert lab.lock.read_text() == before
+
+    def test_a_lock_that_learns_nothing_is_not_written_again_and_why_is_told(
+        self, lab: LockLab, vep: CommandLine
+    ) -> None:
+        lab.write('data = { name = "none.tar" }')
+        vep("lock")
+        before = lab.lock.stat()
+        _, notes = completed(lab)
+        assert [note for note in notes if "none.tar is not there: 404" in note]
+        lab.write('data = { name = "none.tar" }', **{"http://files.invalid/": "http://nobody.invalid/"})
+        _, notes = completed(lab)
+        told = "not locked data: http://files.invalid/none.tar: cannot be fetched"
+        assert [note for note in notes if note.startswith(told)]
+        assert (lab.lock.stat().st_ino, lab.lock.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
     def test_only_what_the_chosen_cells_need_is_asked_for(self, lab: LockLab, vep: CommandLine) -> None:
         text = lab.matrix.read_text()

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from vep_dagger.dsl import short
 from vep_dagger.locking.check import differences, unseen
-from vep_dagger.locking.outcome import Answer, Completed, who
+from vep_dagger.locking.outcome import Answer, Completed, reason, who
 from vep_dagger.matrix.lock import AnyEntry, Lock, PythonEntry
 from vep_dagger.plan import Plan
 
-_STYLES = {"new": "green", "kept": "", "moved": "yellow", "unseen": "red"}
+_STYLES = {"new": "green", "kept": "", "moved": "yellow", "unseen": "red", "refused": "red"}
 _LONGEST = 90
 
 
@@ -77,9 +77,9 @@ def _content(entry: AnyEntry) -> str:
 def _state(answer: Answer) -> Text:
     words: str = answer.state
     if answer.problem:
-        return Text("contradicted", style="red")
+        return Text("refused" if answer.state == "refused" else "contradicted", style="red")
     if answer.state == "unseen":
-        words = f"unseen: {answer.entry.unseen}"
+        words = f"unseen: {reason(answer)}"
     elif answer.state == "moved" and not isinstance(answer.entry, PythonEntry):
         words = f"moved, was {short((answer.before or '').removeprefix('sha256:'))}"
     return Text(words, style=_STYLES[answer.state])
@@ -94,7 +94,7 @@ def _document(completed: Completed) -> dict[str, Any]:
                 **_plain(answer.entry),
                 "state": answer.state,
                 "before": answer.before,
-                "note": answer.note,
+                "note": answer.note or answer.why,
                 "problem": answer.problem.what if answer.problem else None,
             }
             for answer in completed.answers

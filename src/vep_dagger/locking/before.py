@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vep_dagger.builders.base import Say
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.compat import Compat
@@ -18,9 +20,10 @@ async def learned(full: Plan, chosen: Plan, settings: BuildSettings, compat: Com
     Raises LockError for names that are not there, and MachineError for a lock that cannot be written.
     """
     completed = await complete(full, settings, say, verify=False, only=chosen.recipe_images)
-    if store(completed.lock, Lock.beside(full.matrix.path)):
-        for line in said(completed):
-            say(line)
+    stored = store(completed.lock, Lock.beside(full.matrix.path))
+    # Why something cannot be had is not in the file, and so never known already.
+    for line in said(completed if stored else replace(completed, answers=completed.those("unseen"))):
+        say(line)
     if completed.refusal:
         raise completed.refusal
     return make_plan(full.matrix, compat=compat, lock=completed.lock)

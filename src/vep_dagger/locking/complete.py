@@ -15,8 +15,8 @@ from vep_dagger.errors import LockError, MachineError, VepError
 from vep_dagger.evidence.files import write_whole
 from vep_dagger.locking.names import meant, short_name
 from vep_dagger.locking.outcome import Answer, Completed, who
-from vep_dagger.locking.resolve import Seen, is_cheap, resolve
-from vep_dagger.matrix.lock import AnyEntry, Lock
+from vep_dagger.locking.resolve import Seen, can_be_verified, resolve
+from vep_dagger.matrix.lock import UNREACHED, AnyEntry, ArchiveEntry, Lock
 from vep_dagger.plan import Plan
 from vep_dagger.plan.locking import PythonRequest, requests, wanted
 
@@ -35,9 +35,10 @@ async def complete(
 ) -> Completed:
     """The lock of a whole plan. Nothing is written.
 
-    What the lock has already is kept. ``verify`` asks again for tags and names of images, which costs little, and
-    compares; ``upgrade`` names what is asked for again, and taken. A pin of the matrix file wins. What cannot be
-    reached stays without a content, and says why. With ``only``, just what these images need is asked for.
+    What the lock has already is kept. ``verify`` asks again for tags, names of images and what servers tell of
+    archives, which costs little as a rule, and compares; ``upgrade`` names what is asked for again, and taken. A pin of
+    the matrix file wins. What cannot be reached stays without a content; what there is not is left out, and is a
+    problem. With ``only``, just what these images need is asked for.
 
     Raises UsageError for a name in ``upgrade`` that nothing has.
     """
@@ -60,7 +61,8 @@ async def complete(
             if entry.identity in asked or entry.content or lock.find(entry.identity):
                 group.start_soon(answer, entry)
     in_order = tuple(answers[entry.identity] for entry in want if entry.identity in answers)
-    completed = Lock.made(each.entry for each in in_order).at(Lock.beside(plan.matrix.path))
+    entries = (each.entry for each in in_order if each.state != "refused")
+    completed = Lock.made(entries).at(Lock.beside(plan.matrix.path))
     return Completed(completed, in_order, tuple(entry for entry in lock if want.find(entry.identity) is None))
 
 
@@ -106,26 +108,31 @@ class _Question:
             return replace(pinned, note=pinned.note or "pinned in the matrix file: another one is chosen there")
         before = old.content if old else None
         held = _held(want, old)
-        if held.content is not None and not again and not (self.verify and is_cheap(want)):
+        if held.content is not None and not again and not (self.verify and can_be_verified(want)):
             return _settled(held, before)
         if not ask:
             return Answer(held, "kept" if held.content else "unseen")
         try:
-            seen = await resolve(want, self.python.get(want.identity[1]), self.settings, self.say)
+            # With what is held of it already, an archive need not be downloaded to be compared.
+            seen = await resolve(want if again else held, self.python.get(want.identity[1]), self.settings, self.say)
         except MachineError as error:
             return _unreached(held, before, _why(want, error), missed=again)
         except LockError as error:
             named = LockError(f"{who(want)}: {error.what}", where=error.where, hint=error.hint)
-            return Answer(_without(held, _why(want, error)), "kept" if held.content else "unseen", problem=named)
+            if held.content is None:
+                return Answer(held.model_copy(update={"unseen": None}), "refused", problem=named)
+            return Answer(held, "kept", problem=named)
         if held.content is None or again:
             return _settled(seen.entry, before)
         if seen.agrees(held.content):
-            return _settled(held, before)
+            return _settled(seen.entry if isinstance(want, ArchiveEntry) else held, before)
         return _contradicted(want, held, before, seen)
 
 
 def _held(want: AnyEntry, old: AnyEntry | None) -> AnyEntry:
     """The wanted entry with what is known of it already: a pin of the matrix file wins over the lock."""
+    if isinstance(want, ArchiveEntry) and old is not None and want.content == old.content is not None:
+        return old.model_copy(update={"used_by": want.used_by})
     if want.content is not None or old is None or (old.content is None and old.unseen is None):
         return want
     return old.model_copy(update={"used_by": want.used_by})
@@ -139,13 +146,9 @@ def _settled(entry: AnyEntry, before: str | None) -> Answer:
 
 def _unreached(held: AnyEntry, before: str | None, why: str, *, missed: bool) -> Answer:
     if held.content is None:
-        return Answer(_without(held, why), "unseen")
+        return Answer(held if held.unseen else held.model_copy(update={"unseen": UNREACHED}), "unseen", why=why)
     settled = _settled(held, before)
-    return Answer(settled.entry, settled.state, settled.before, f"not asked again: {why}", missed)
-
-
-def _without(held: AnyEntry, why: str) -> AnyEntry:
-    return held if held.content else held.model_copy(update={"unseen": why})
+    return Answer(settled.entry, settled.state, settled.before, f"not asked again: {why}", missed=missed)
 
 
 def _contradicted(want: AnyEntry, held: AnyEntry, before: str | None, seen: Seen) -> Answer:
@@ -157,9 +160,12 @@ def _contradicted(want: AnyEntry, held: AnyEntry, before: str | None, seen: Seen
         return Answer(settled.entry, settled.state, settled.before, f"the branch is at {now} now{way}")
     said = "pinned in the matrix file" if pinned else "locked"
     hint = (
-        "one of the two is wrong: pin the right one, or the tag alone"
+        "one of the two is wrong: pin the right one, or neither"
+        if isinstance(want, ArchiveEntry) and pinned
+        else "one of the two is wrong: pin the right one, or the tag alone"
         if pinned
-        else f"a tag that moves is rare and worth a question; `vep lock --upgrade {name}` takes it if it is meant"
+        else f"a tag that moves, or a file that changes, is rare and worth a question; `vep lock --upgrade {name}` "
+        "takes it if it is meant"
     )
     problem = LockError(
         f"{who(want)}: {want.asked} is not what it was\n    {said}: {held.content}\n    now: {now}", hint=hint

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias
 from vep_dagger.errors import LockError, MachineError
 from vep_dagger.matrix.lock import AnyEntry, Lock
 
-State: TypeAlias = Literal["new", "kept", "moved", "unseen"]
+State: TypeAlias = Literal["new", "kept", "moved", "unseen", "refused"]
 """``moved``: the lock had another content before, and what it has now was asked for: by ``--upgrade``, or by a pin of
-the matrix file."""
+the matrix file. ``unseen``: nobody answered. ``refused``: there is no such thing, so that the lock has no entry of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Answer:
     """What the lock had before, where it ``moved``."""
     note: str | None = None
     """What people should know of it."""
+    why: str | None = None
+    """Why nobody answered, as this machine was told it: it is shown, and in no file."""
     missed: bool = False
     """Whether it was to be asked for again (``--upgrade``), and nobody answered."""
     problem: LockError | None = None
@@ -57,7 +60,7 @@ class Completed:
         if not lacking:
             return None
         listed = "".join(
-            f"\n  - {who(each.entry)}: {each.entry.asked}: {each.entry.unseen or each.note}" for each in lacking
+            f"\n  - {who(each.entry)}: {each.entry.asked}: {reason(each) or each.note}" for each in lacking
         )
         return MachineError(
             f"{len(lacking)} of {len(self.answers)} pins could not be asked for:{listed}",
@@ -76,10 +79,15 @@ def said(completed: Completed) -> list[str]:
         elif answer.state == "moved":
             lines.append(f"locked {who(entry)}: {entry.asked} was {answer.before}, and is {entry.content}")
         elif answer.state == "unseen":
-            lines.append(f"not locked {who(entry)}: {entry.asked}: {entry.unseen}")
+            lines.append(f"not locked {who(entry)}: {entry.asked}: {reason(answer)}")
     return lines + [
         f"out of the lock {who(entry)}: {entry.asked} is not wanted any more" for entry in completed.removed
     ]
+
+
+def reason(answer: Answer) -> str | None:
+    """Why an entry is unseen: as it was told here, or else as the lock has it."""
+    return answer.why or answer.entry.unseen
 
 
 def who(entry: AnyEntry) -> str:

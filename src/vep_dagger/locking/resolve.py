@@ -32,15 +32,16 @@ class Seen:
         return isinstance(self.entry, GitEntry) and self.entry.branch
 
 
-def is_cheap(entry: AnyEntry) -> bool:
-    """Whether asking again costs a question and no download: tags and names do; what is pinned by its content alone has
-    nothing to ask.
+def can_be_verified(entry: AnyEntry) -> bool:
+    """Whether somebody can be asked whether it still is what it was, without all the work of finding out: tags, names
+    of images and addresses have somebody; a commit alone and packages have nobody.
     """
-    return isinstance(entry, ImageEntry) or (isinstance(entry, GitEntry) and entry.ref is not None)
+    return isinstance(entry, (ImageEntry, ArchiveEntry)) or (isinstance(entry, GitEntry) and entry.ref is not None)
 
 
 async def resolve(entry: AnyEntry, request: PythonRequest | None, settings: BuildSettings, say: Say) -> Seen:
-    """What an entry is now; ``request`` is that of a Python environment.
+    """What an entry is now; ``request`` is that of a Python environment. An archive whose content the entry has already
+    is downloaded only where its server does not tell the same of it as the entry.
 
     Raises MachineError where nobody answers, and LockError for what is not there.
     """
@@ -50,8 +51,8 @@ async def resolve(entry: AnyEntry, request: PythonRequest | None, settings: Buil
             case GitEntry(url=url, ref=ref, commit=commit):
                 found = await resolve_ref(url, ref or commit or "", settings)
                 held: dict[str, object] = {"commit": found.commit, "branch": found.branch}
-            case ArchiveEntry(url=url):
-                held = {"sha256": await resolve_archive(url, settings, say)}
+            case ArchiveEntry():
+                return Seen((await resolve_archive(entry, settings, say)).model_copy(update={"unseen": None}))
             case ImageEntry(ref=ref):
                 tag = await resolve_image(ref, settings)
                 held, others = {"digest": tag.digest}, tag.platforms

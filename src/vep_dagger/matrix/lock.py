@@ -2,7 +2,7 @@
 
 ``matrix.toml`` has ``matrix.lock``: TOML that people read and programs write. Each entry is found by what was asked for
 (an address with its tag, an image's name, the requirements of a Python environment), never by who asked; ``used_by`` is
-for people and for ``--upgrade``. An entry whose content nobody could see yet says why (``unseen``).
+for people and for ``--upgrade``. An entry whose content nobody could see yet says so (``unseen``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ HEAD = """\
 # What the pins of the matrix file beside this one resolve to. Written by `vep lock`; commit it.
 """
 
+UNREACHED = "could not be reached where this lock was made"
+"""What the file says of an entry that nobody answered for: the same on every machine. Why is told where it happened."""
+
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -40,7 +43,7 @@ class Entry(BaseModel):
     """The name of its tables in the file."""
 
     used_by: list[str] = Field(default_factory=list, description="Layers that need it, for people and --upgrade.")
-    unseen: str | None = Field(default=None, description="Why nobody could say yet what it holds.")
+    unseen: str | None = Field(default=None, description="That nobody could say yet what it holds.")
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -80,12 +83,19 @@ class GitEntry(Entry):
 
 
 class ArchiveEntry(Entry):
-    """A file from a URL."""
+    """A file from a URL, with what its server told of it when it had this content: where the server tells the same
+    later, the file is not downloaded again to see whether it has changed.
+    """
 
     table = "archive"
 
     url: str
     sha256: Sha256 | None = None
+    size: int | None = Field(default=None, ge=0, description="Bytes: Content-Length.")
+    etag: str | None = Field(default=None, description="ETag, if it is a strong one.")
+    modified: str | None = Field(
+        default=None, description="Last-Modified, if it was old enough to tell one second's files apart."
+    )
 
     @property
     def identity(self) -> tuple[str, ...]:
