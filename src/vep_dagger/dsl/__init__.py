@@ -3,7 +3,7 @@
 from vep_dagger.dsl.build import Build, Check
 from vep_dagger.dsl.key import canonical, key_of, short
 from vep_dagger.dsl.layer import Layer, LayerDef, LayerPins, Stack, layer
-from vep_dagger.dsl.pins import Commit, Pins, Sha256, Version
+from vep_dagger.dsl.pins import Commit, Instant, Pins, Sha256, SpellingError, Version, spelled
 from vep_dagger.dsl.recipe import Image, Impossible, Recipe, recipe
 from vep_dagger.dsl.source import PLAIN, GitSource, HttpSource, ImageSource, PlainBase, Source, git, http, image
 from vep_dagger.dsl.step import JOBS, Alternative, LockedPackage, Step, with_jobs
@@ -20,6 +20,7 @@ __all__ = [
     "Image",
     "ImageSource",
     "Impossible",
+    "Instant",
     "Layer",
     "LayerDef",
     "LayerPins",
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "Sha256",
     "Source",
+    "SpellingError",
     "Stack",
     "Step",
     "Version",
@@ -40,5 +42,6 @@ __all__ = [
     "layer",
     "recipe",
     "short",
+    "spelled",
     "with_jobs",
 ]

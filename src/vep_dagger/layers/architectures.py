@@ -20,6 +20,8 @@ from typing import Annotated, TypeVar
 from packaging.version import Version
 from pydantic import AfterValidator
 
+from vep_dagger.dsl import SpellingError
+
 KNOWN: Mapping[str, tuple[str, str | None]] = MappingProxyType(
     {
         "35": ("5.0", "11.8"), "37": ("6.5", "11.8"), "50": ("6.0", "12.9"), "52": ("6.5", "12.9"),
@@ -55,42 +57,42 @@ def _as_nvcc(value: str) -> str:
     if not re.fullmatch(r"[0-9]{2,3}[af]?", value):
         plain = re.sub(r"^(sm_|compute_)|\+PTX$|\.", "", value)
         known = re.fullmatch(r"[0-9]{2,3}[af]?", plain)
-        raise ValueError(
+        raise SpellingError(
             f"{value!r} is no architecture as nvcc writes it (90, 90a, 100)"
             + (f": write {_nearest(plain)!r}" if known else "")
         )
     if value != _nearest(value):
-        raise ValueError(f"there is no architecture {value!r}: write {_nearest(value)!r}, the nearest that there is")
+        raise SpellingError(f"there is no architecture {value!r}: write {_nearest(value)!r}, the nearest that there is")
     return value
 
 
 def _as_nvcc_with_suffix(value: str) -> str:
     if re.fullmatch(r"[0-9]{2,3}[af]?", value) and _nearest(value) == "90":
-        raise ValueError(f"write '90a' and not {value!r}: {WHY}")
+        raise SpellingError(f"write '90a' and not {value!r}: {WHY}")
     return _as_nvcc(value)
 
 
 def _as_torch(value: str) -> str:
     if not re.fullmatch(r"[0-9]{1,2}\.[0-9][af]?(\+PTX)?", value):
         found = re.fullmatch(r"(?:sm_)?([0-9]{1,2})([0-9][af]?)", value)
-        raise ValueError(
+        raise SpellingError(
             f"{value!r} is no architecture as torch writes it (9.0a, 10.0, 9.0a+PTX)"
             + (f": write {_dotted(_nearest(found[1] + found[2]))!r}" if found else "")
         )
     name, suffix = _bare(value), "+PTX" if value.endswith("+PTX") else ""
     if name.endswith("f"):
-        raise ValueError(f"torch knows no suffix 'f': write {_dotted(_nearest(name[:-1] + 'a')) + suffix!r}")
+        raise SpellingError(f"torch knows no suffix 'f': write {_dotted(_nearest(name[:-1] + 'a')) + suffix!r}")
     if name != _nearest(name):
         near = _dotted(_nearest(name)) + suffix
-        raise ValueError(f"there is no architecture {value!r}: write {near!r}, the nearest that there is")
+        raise SpellingError(f"there is no architecture {value!r}: write {near!r}, the nearest that there is")
     if name == "90":
-        raise ValueError(f"write {value.replace('9.0', '9.0a')!r} and not {value!r}: {WHY}")
+        raise SpellingError(f"write {value.replace('9.0', '9.0a')!r} and not {value!r}: {WHY}")
     return value
 
 
 def _some(value: Written) -> Written:
     if not value:
-        raise ValueError(
+        raise SpellingError(
             "an empty list makes a library without code for any GPU: name an architecture, or leave the key out, and "
             "the usual ones are taken"
         )

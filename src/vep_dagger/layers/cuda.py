@@ -6,15 +6,43 @@ Sources: NVIDIA's images (https://hub.docker.com/r/nvidia/cuda) and its apt pack
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator
 
-from vep_dagger.dsl import Build, ImageSource, LayerPins, image, layer
+from vep_dagger.dsl import Build, ImageSource, LayerPins, SpellingError, image, layer, spelled
 
-Release = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-Reference = Annotated[str, StringConstraints(min_length=1)]
+CORRECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "11.8": "11.8.0", "12.0": "12.0.1", "12.1": "12.1.1", "12.2": "12.2.2", "12.3": "12.3.2", "12.4": "12.4.1",
+        "12.5": "12.5.1", "12.6": "12.6.3", "12.8": "12.8.1", "12.9": "12.9.1", "13.0": "13.0.2",
+    }
+)  # fmt: skip
+"""The last release of each minor one, for people who write that alone."""
+
+
+def _release(value: str) -> str:
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", value):
+        meant = re.fullmatch(r"(?:v|cu|cuda)?[-_ ]?([0-9]{2})\.?([0-9])", value.lower())
+        full = CORRECTIONS.get(f"{meant[1]}.{meant[2]}") if meant else None
+        raise SpellingError(
+            f"{value!r} is no release of CUDA as NVIDIA's images have it: write a full one, such as {full or '12.8.1'}"
+        )
+    return value
+
+
+Release = Annotated[str, AfterValidator(_release)]
+Digest = Annotated[
+    str,
+    spelled(
+        r"sha256:[0-9a-f]{64}",
+        "is no digest: write sha256: and its 64 characters, which `docker buildx imagetools inspect IMAGE` says",
+    ),
+]
+Reference = Annotated[str, spelled(r"\S+", "is no name of an image or of its distribution, such as ubuntu22.04")]
 
 HOME = "/usr/local/cuda"
 PATH = f"{HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

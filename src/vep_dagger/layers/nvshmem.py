@@ -13,7 +13,20 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, model_validator
 
-from vep_dagger.dsl import JOBS, Build, Commit, GitSource, HttpSource, LayerPins, Sha256, Version, git, http, layer
+from vep_dagger.dsl import (
+    JOBS,
+    Build,
+    Commit,
+    GitSource,
+    HttpSource,
+    LayerPins,
+    Sha256,
+    SpellingError,
+    Version,
+    git,
+    http,
+    layer,
+)
 from vep_dagger.layers import cuda, efa, gdrcopy, nccl
 from vep_dagger.layers.architectures import DeviceArchitectures
 
@@ -79,7 +92,7 @@ WHEEL = re.compile(r"\S+://\S+/nvidia_nvshmem_cu(?P<cuda>[0-9]+)-(?P<version>[0-
 
 def _wheel_address(value: str) -> str:
     if not WHEEL.fullmatch(value):
-        raise ValueError(
+        raise SpellingError(
             f"{value!r} is no address of NVIDIA's wheel: write all of it, from https:// to .whl, as "
             "https://pypi.org/project/nvidia-nvshmem-cu12/#files has it (.../nvidia_nvshmem_cu12-3.3.9-py3-none-….whl)"
         )

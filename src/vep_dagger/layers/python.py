@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import StringConstraints, field_validator
+from pydantic import field_validator
 
-from vep_dagger.dsl import Build, LayerPins, Sha256, http, layer
+from vep_dagger.dsl import Build, LayerPins, Sha256, SpellingError, http, layer, spelled
 from vep_dagger.layers import cuda
 
 PREFIX = "/opt/python"
@@ -28,7 +28,7 @@ class Pins(LayerPins):
     """The interpreter's release, the day of upstream's build, and the archive's sha256 (or the lock knows it)."""
 
     version: str = "3.12.11"
-    build: Annotated[str, StringConstraints(pattern=r"^20[0-9]{6}$")] = "20251007"
+    build: Annotated[str, spelled(r"20[0-9]{6}", "is no day of upstream's builds, such as 20251007")] = "20251007"
     sha256: Sha256 | None = None
 
     @field_validator("version")
@@ -36,7 +36,7 @@ class Pins(LayerPins):
     def _whole(cls, value: str) -> str:
         parts = value.split(".")
         if len(parts) != 3 or parts[0] != "3" or not all(part.isdigit() for part in parts):
-            raise ValueError(
+            raise SpellingError(
                 f"{value!r} is no release of Python such as 3.12.11: an archive holds one; "
                 "python-build-standalone's releases list those of each build"
             )

@@ -18,7 +18,7 @@ from pydantic import AfterValidator
 
 from vep_dagger.compat import Compat
 from vep_dagger.compat.rules import Release
-from vep_dagger.dsl import JOBS, Alternative, Build, LayerPins, Version, layer
+from vep_dagger.dsl import JOBS, Alternative, Build, LayerPins, SpellingError, Version, layer
 from vep_dagger.errors import CompatError
 from vep_dagger.layers import cuda, python
 
@@ -36,7 +36,7 @@ PYPI = "pypi"
 def _build(value: str) -> str:
     if not re.fullmatch(r"cu[0-9]{3}|pypi", value):
         found = re.fullmatch(r"(?:cu|cuda)?[-_ ]?([0-9]{2})\.?([0-9])(?:\.[0-9]+)?", value.lower())
-        raise ValueError(
+        raise SpellingError(
             f"{value!r} is no build of torch: "
             + (f"write 'cu{found[1]}{found[2]}'" if found else "write 'cu128' for CUDA 12.8 and so on, or 'pypi'")
         )

