@@ -76,8 +76,25 @@ class TestLocked:
         lab.write('tool = { version = "main" }')
         vep("lock")
         said = vep("plan", "--locked")
+        commit = lab.repository.git("rev-parse", "main")
         assert said.code == 2
-        assert "tool: https://git.invalid/tool.git main is a branch, which moves: pin the tag or the commit" in said.err
+        assert (
+            "tool: https://git.invalid/tool.git main is a branch, which moves: pin a tag, or the commit that the lock "
+            f"has, {commit}" in said.err
+        )
+        assert "help: a branch stays one, whatever the lock has: write a tag or the commit" in said.err
+        assert "`vep lock`" not in said.err, "it would change nothing"
+        lab.write(f'tool = {{ commit = "{commit}" }}')
+        vep("lock")
+        assert vep("plan", "--locked").code == 0
+
+    def test_a_branch_and_what_is_missing_have_a_way_on_each(self, lab: LockLab, vep: CommandLine) -> None:
+        lab.write('tool = { version = "main" }')
+        vep("lock")
+        lab.write('tool = { version = "main" }\ndata = { name = "2.tar" }')
+        said = vep("plan", "--locked")
+        assert "--locked: 2 pins are not locked" in said.err
+        assert "help: `vep lock` resolves what is missing; commit what it writes; a branch stays one" in said.err
 
     def test_a_commit_in_the_matrix_is_no_branch(self, lab: LockLab, vep: CommandLine) -> None:
         lab.write('tool = { version = "main" }')

@@ -41,15 +41,21 @@ def refuse_unlocked(plan: Plan) -> None:
     no content, what contradicts a pin of the matrix file, and branches.
     """
     held = plan.lock or Lock()
-    problems = [said for entry in wanted(plan.recipe_images) if (said := _loose(entry, held.find(entry.identity)))]
+    pairs = [(entry, held.find(entry.identity)) for entry in wanted(plan.recipe_images)]
+    missing = [said for want, has in pairs if (said := _loose(want, has))]
+    branches = [said for want, has in pairs if (said := _branch(want, has))]
+    problems = missing + branches
     if not problems:
         return
     path = Lock.beside(plan.matrix.path)
     there = "" if plan.lock is not None else " (there is no such file)"
+    hints = ["`vep lock` resolves what is missing; commit what it writes"] if missing else []
+    if branches:
+        hints.append("a branch stays one, whatever the lock has: write a tag or the commit into the matrix file's pin")
     raise LockError(
         f"--locked: {len(problems)} pins are not locked:" + "".join(f"\n  - {problem}" for problem in problems),
         where=f"{path}{there}",
-        hint="`vep lock` resolves what is missing; commit what it writes",
+        hint="; ".join(hints),
     )
 
 
@@ -60,6 +66,13 @@ def _loose(want: AnyEntry, held: AnyEntry | None) -> str | None:
     if held.content is None:
         why = f": {held.unseen}" if held.unseen else ""
         return f"{who(want)}: nobody has seen what {want.asked} holds{why}"
-    if isinstance(held, GitEntry) and held.branch and want.content is None:
-        return f"{who(want)}: {want.asked} is a branch, which moves: pin the tag or the commit"
+    return None
+
+
+def _branch(want: AnyEntry, held: AnyEntry | None) -> str | None:
+    if isinstance(held, GitEntry) and held.branch and held.content and want.content is None:
+        return (
+            f"{who(want)}: {want.asked} is a branch, which moves: pin a tag, or the commit that the lock has, "
+            f"{held.content}"
+        )
     return None
