@@ -41,6 +41,8 @@ class Image:
     layers: tuple[Layer, ...] = ()
     device: str = "cuda"
     platform: str = "linux/amd64"
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What people should know of it when they plan, such as pins that do nothing; no part of what the image is."""
     pins: Pins | None = field(default=None, compare=False)
 
     def canonical(self) -> Canonical:

@@ -169,12 +169,14 @@ class Plan:
     @cached_property
     def all_warnings(self) -> list[str]:
         """What people should know of any cell, once."""
-        of_cells = {text: None for deployment in self.deployments for text in self._warnings_of(deployment)}
-        return list(of_cells)
+        return list(dict.fromkeys(text for planned in self.cells for text in self._warnings_of(planned)))
 
-    def _warnings_of(self, deployment: Deployment) -> list[str]:
-        of_release = self.warnings.get(deployment.image.release)
-        return ([of_release] if of_release else []) + list(deployment.selection.notes)
+    def _warnings_of(self, planned: PlannedCell) -> list[str]:
+        if planned.image is None:
+            return []
+        of_release = self.warnings.get(planned.image.release)
+        of_server = planned.deployment.selection.notes if planned.deployment else ()
+        return [*([of_release] if of_release else []), *planned.image.notes, *of_server]
 
     def _cell(self, planned: PlannedCell) -> CellDoc:
         image, deployment = planned.image, planned.deployment
@@ -184,7 +186,7 @@ class Plan:
             image=image.key if image else None,
             deployment=deployment.key if deployment else None,
             impossible=planned.impossible,
-            warnings=self._warnings_of(deployment) if deployment else [],
+            warnings=self._warnings_of(planned),
         )
 
     def _pick(self) -> PickDoc:

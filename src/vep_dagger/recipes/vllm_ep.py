@@ -30,6 +30,7 @@ from vep_dagger.layers import (
     vllm,
 )
 from vep_dagger.recipes.vllm_ep_checks import proven
+from vep_dagger.recipes.vllm_ep_effect import without_effect
 from vep_dagger.recipes.vllm_ep_misfits import refuse_known_failures
 from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 
@@ -89,6 +90,7 @@ def vllm_ep(pins: VllmEpPins) -> Image:
         build=_environment(pins, tuple(layer.prefix for layer in layers)),
         layers=(*(stack(part) for part in COMMON), *layers),
         platform=pins.platform,
+        notes=without_effect(pins),
         pins=pins,
     )
 
