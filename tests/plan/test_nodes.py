@@ -101,6 +101,36 @@ def test_api_servers_are_the_heads_alone() -> None:
     assert value(head, "--max-num-seqs") == value(worker, "--max-num-seqs") == "8"
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize(
+    ("args", "of_a_rank"),
+    [
+        ("pipeline-parallel-size = 2\n", 2),
+        ("pipeline_parallel_size = '2'\n", 2),
+        ("prefill-context-parallel-size = 4\n", 4),
+        ("pipeline-parallel-size = 2\nprefill-context-parallel-size = 2\n", 4),
+        # Shares the GPUs of tensor_parallel out, and has none of its own.
+        ("decode-context-parallel-size = 2\n", 1),
+    ],
+)
+def test_every_gpu_of_a_rank_is_counted(args: str, of_a_rank: int, nodes: int) -> None:
+    serve = f"nodes = {nodes}\ndata_parallel = {nodes * 4}\ntensor_parallel = 2\n[serve.args]\n{args}"
+    assert {node.container.gpus for node in nodes_of(serve)} == {4 * 2 * of_a_rank}
+
+
+@pytest.mark.parametrize("value", ["0", "'two'", "true", "1.5", "['2', '2']"])
+def test_what_is_no_number_of_gpus_is_refused_at_its_place(value: str) -> None:
+    with pytest.raises(MatrixError, match="pipeline-parallel-size is a number of GPUs, at least 1") as raised:
+        nodes_of(f"data_parallel = 8\n[serve.args]\npipeline-parallel-size = {value}\n")
+    assert "pipeline-parallel-size" in raised.value.where.excerpt  # type: ignore[union-attr]
+
+
+def test_a_flag_by_which_gpus_are_counted_is_written_whole() -> None:
+    with pytest.raises(MatrixError, match="short for --pipeline-parallel-size, which says how many GPUs") as raised:
+        nodes_of("data_parallel = 8\n[serve.args]\npipeline-par = 2\n")
+    assert raised.value.hint == "write it whole, so that they are counted: pipeline-parallel-size = …"
+
+
 def test_efa_brings_variables_devices_and_unlimited_locked_memory_to_every_node() -> None:
     for node in nodes_of('nodes = 4\ndata_parallel = 32\nfabric = "efa"\n'):
         env = dict(node.env)

@@ -6,7 +6,7 @@ the others are headless and connect to it (``vllm/entrypoints/cli/serve.py``, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,14 @@ LAYOUT_FLAGS = frozenset(
 )
 """Flags that would lay a server of several nodes out in another way."""
 
+RANK_FLAGS = {
+    "pipeline-parallel-size": "pipeline_parallel",
+    "prefill-context-parallel-size": "prefill_context_parallel",
+}
+"""Flags that give every data-parallel rank more GPUs, as tensor_parallel does, and what they are in a :class:`Layout`.
+vLLM's world size is the product of the three (``vllm/config/parallel.py``, ``ParallelConfig.__post_init__``, 0.27.0 and
+0.32.0); ``decode-context-parallel-size`` shares the GPUs of tensor_parallel out, and adds none."""
+
 _HEAD_ONLY = "--api-server-count"
 """A headless node has no API server, and refuses to start with this flag."""
 
@@ -51,13 +59,16 @@ class Layout:
     nodes: int = 1
     data_parallel: int = 1
     tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    prefill_context_parallel: int = 1
     rpc_port: int = RPC_PORT
     """Where the head listens for the engines of the other nodes."""
     fabric: Fabric | None = None
 
     @classmethod
     def of(cls, serve: Mapping[str, Any]) -> Layout:
-        """The layout that keys of ``[serve]`` ask for; whether it can be is :meth:`fault`'s to say."""
+        """The layout that keys of ``[serve]`` and :func:`rank_degrees` ask for; whether it can be is :meth:`fault`'s to
+        say."""
         return cls(**{name: serve[name] for name in cls.__dataclass_fields__ if name in serve})
 
     @property
@@ -68,7 +79,7 @@ class Layout:
     @property
     def workers(self) -> int:
         """Worker processes of each node; on GPUs each has one GPU."""
-        return self.local * self.tensor_parallel
+        return self.local * self.tensor_parallel * self.pipeline_parallel * self.prefill_context_parallel
 
     def fault(self, device: str, port: int | None) -> tuple[str, str, str] | None:
         """The key of ``[serve]`` that is wrong, why, and what works; None for a layout that can be.
@@ -133,6 +144,19 @@ class NodeCommand:
     env: tuple[tuple[str, str], ...]
     """Variables on top of the image's; the same on every node."""
     container: NodeContainer
+
+
+def rank_degrees(args: Iterable[tuple[str, object]]) -> dict[str, int]:
+    """What flags among ``args`` say of the GPUs of each rank, as keys of a :class:`Layout`. Raises ValueError with the
+    name of one whose value is no number of GPUs."""
+    degrees: dict[str, int] = {}
+    for name, value in args:
+        if key := RANK_FLAGS.get(name.replace("_", "-")):
+            text = str(value)
+            if not text.isdecimal() or int(text) < 1:
+                raise ValueError(name)
+            degrees[key] = int(text)
+    return degrees
 
 
 def node_commands(deployment: Deployment) -> tuple[NodeCommand, ...]:

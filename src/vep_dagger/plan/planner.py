@@ -10,8 +10,9 @@ from vep_dagger.errors import MatrixError
 from vep_dagger.matrix import Cell, Matrix, expand
 from vep_dagger.matrix.lock import Lock
 from vep_dagger.plan.collector import collector_paused
-from vep_dagger.plan.deployment import OWN_BENCH_FLAGS, flag_name
+from vep_dagger.plan.deployment import OWN_BENCH_FLAGS
 from vep_dagger.plan.images import Images
+from vep_dagger.plan.own_flags import called, read_as, read_as_flag
 from vep_dagger.plan.plan import Plan, PlannedCell
 from vep_dagger.plan.servers import Servers
 from vep_dagger.recipes.registry import find_recipe
@@ -56,10 +57,16 @@ def _planned(cell: Cell, images: Images, servers: Servers) -> PlannedCell:
 
 def _refuse_own_bench_flags(matrix: Matrix) -> None:
     for number, load in enumerate(matrix.file.bench):
-        for name in load.args:
-            if flag_name(name) in OWN_BENCH_FLAGS:
+        for name, value in load.args.items():
+            if word := read_as_flag(value):
                 raise MatrixError(
-                    f"--{flag_name(name)} is given by vep itself",
+                    f"{word!r} is no value of {name}: vLLM takes it for a flag",
+                    where=matrix.document.locate(("bench", number, "args", name)),
+                    hint="every flag is an entry of its own",
+                )
+            if flag := read_as(name, OWN_BENCH_FLAGS):
+                raise MatrixError(
+                    f"{called(name, flag)} is given by vep itself",
                     where=matrix.document.locate(("bench", number, "args", name), key=True),
                     hint="use the key of [[bench]] that sets it; a header with a key is a secret, and stands nowhere",
                 )

@@ -13,10 +13,11 @@ from vep_dagger.compat.rules import LineRule, Selection
 from vep_dagger.dsl import Image, Impossible
 from vep_dagger.errors import CompatError, MatrixError
 from vep_dagger.matrix import Cell, Matrix
-from vep_dagger.plan.deployment import OWN_FLAGS, SECRETS, Deployment, Model, flag_name, flags
+from vep_dagger.plan.deployment import SECRETS, Deployment, Model, flags
 from vep_dagger.plan.fabrics import needs_of, why_impossible
 from vep_dagger.plan.model_source import model_of
-from vep_dagger.plan.nodes import LAYOUT_FLAGS, Layout
+from vep_dagger.plan.nodes import Layout, rank_degrees
+from vep_dagger.plan.own_flags import refuse_flags_in_values, refuse_own_flags
 from vep_dagger.plan.places import serve_place
 
 OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
@@ -97,7 +98,14 @@ class Servers:
 
     def _layout(self, cell: Cell, image: Image) -> Layout:
         serve = self._serve_of(cell)
-        layout = Layout.of(serve)
+        try:
+            layout = Layout.of({**serve, **rank_degrees(cell.settings.args)})
+        except ValueError as error:
+            (name,) = error.args
+            raise MatrixError(
+                f"cell {cell.slug}: {name} is a number of GPUs, at least 1",
+                where=serve_place(self._matrix, cell, "args", name),
+            ) from None
         if fault := layout.fault(image.device, serve.get("port")):
             key, what, hint = fault
             raise MatrixError(f"cell {cell.slug}: {what}", where=serve_place(self._matrix, cell, key), hint=hint)
@@ -130,6 +138,7 @@ class Servers:
         tail = self._tails.get((id(args), id(selection)))
         if tail is None:
             self._refuse_own_flags(cell, selection)
+            refuse_flags_in_values(self._matrix, cell)
             tail = self._tails[id(args), id(selection)] = flags(args)
         return head + tail
 
@@ -138,30 +147,15 @@ class Servers:
         names: tuple[int | str, ...] = (id(selection), *(name for name, _ in cell.settings.args))
         if names in self._allowed:
             return
-        own = {flag_name(flag.removeprefix("--")) for flag in selection.args if flag.startswith("--")} | OWN_FLAGS
-        for name, _ in cell.settings.args:
-            self._refuse_secret(cell, "args", name, flag_name(name))
-            if flag_name(name) in own or flag_name(name).removeprefix("no-") in own:
-                raise MatrixError(
-                    f"--{flag_name(name)} is given by vep itself",
-                    where=serve_place(self._matrix, cell, "args", name),
-                    hint="use the key of [serve] or the switch that sets it: model, revision, tensor_parallel, "
-                    "data_parallel, expert_parallel, all2all, deep_gemm, host, port",
-                )
-            if flag_name(name).removeprefix("no-") in LAYOUT_FLAGS and self._serve_of(cell).get("nodes", 1) > 1:
-                raise MatrixError(
-                    f"--{flag_name(name)} lays a server of several nodes out, which vep does itself",
-                    where=serve_place(self._matrix, cell, "args", name),
-                    hint="leave it out: nodes, data_parallel and rpc_port of [serve] say it",
-                )
+        refuse_own_flags(self._matrix, cell, selection, self._serve_of(cell).get("nodes", 1))
         self._allowed.add(names)
 
-    def _refuse_secret(self, cell: Cell, table: str, name: str, secret: str) -> None:
-        if secret in SECRETS:
+    def _refuse_secret(self, cell: Cell, name: str) -> None:
+        if name in SECRETS:
             raise MatrixError(
                 f"{name} is a secret and cannot stand in a matrix file",
-                where=serve_place(self._matrix, cell, table, name),
-                hint=SECRETS[secret],
+                where=serve_place(self._matrix, cell, "env", name),
+                hint=SECRETS[name],
             )
 
     def _env(self, cell: Cell, selection: Selection, *, offline: bool) -> tuple[tuple[str, str], ...]:
@@ -175,7 +169,7 @@ class Servers:
         chosen = dict(selection.env)
         network = dict(needs_of(self._serve_of(cell).get("fabric")).env)
         for name, value in cell.settings.env:
-            self._refuse_secret(cell, "env", name, name)
+            self._refuse_secret(cell, name)
             if name in selection.unset or chosen.get(name, value) != value:
                 raise MatrixError(
                     f"cell {cell.slug}: {name}={value} contradicts the cell's own choice of backend",
