@@ -49,6 +49,24 @@ def test_the_size_of_a_python_environment_is_told_by_the_parts_that_it_was_insta
         assert (manifest["environment_bytes"], manifest["environment_parts"]) == (told.size_bytes, dict(told.parts))
 
 
+def test_the_distributions_packages_are_in_the_manifest_where_there_is_dpkg(root_lab: RootLab) -> None:
+    lab = root_lab
+    package = "Package: vep-probe\nVersion: 1:2.0-3\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: a probe\n"
+    make = "dpkg-deb --build /probe /probe.deb; dpkg --install /probe.deb; rm -r /probe /probe.deb"
+    build = lab.begin.write("/probe/DEBIAN/control", package).run("sh", "-ec", make)
+    built = lab.build(Image("probe", "probe1", "1", PLAIN, build, device="cpu"))
+    manifest = lab.manifest(built)
+    assert manifest["system_packages"]["vep-probe"] == "1:2.0-3"
+    line = "${binary:Package}=${Version}\\n"
+    told = lab.run(built, "sh", "-c", f"dpkg-query -W -f '{line}' | LC_ALL=C sort | tee /tmp/list; sha256sum /tmp/list")
+    *lines, digest = told.split("\n")[:-1] if told.endswith("\n") else told.split("\n")
+    assert [f"{name}={version}" for name, version in manifest["system_packages"].items()] == lines
+    assert manifest["system_digest"] == digest.split()[0]
+    without = build.run("sh", "-c", "rm $(command -v dpkg-query)")
+    manifest = lab.manifest(lab.build(Image("probe", "probe2", "1", PLAIN, without, device="cpu")))
+    assert not {"system_packages", "system_digest"} & set(manifest)
+
+
 def test_credentials_of_package_indexes_are_in_no_log_message_or_manifest(root_lab: RootLab) -> None:
     lab = root_lab
     password, token = f"pw-{lab.fresh}", f"token-{lab.fresh}"

@@ -19,6 +19,7 @@ from vep_dagger.builders.checks import (
     CHECKS,
     PACKAGES,
     PYTHON_SIZES,
+    SYSTEM,
     UNOWNED,
     Proven,
     check_commands,
@@ -326,15 +327,36 @@ class TestChecks:
         for exec_ in check_commands(image):
             assert self.run(exec_, tmp_path).returncode == 0
         files = self.files(tmp_path)
+        files.pop(SYSTEM, None)
         assert files == {"00.txt": "it's fine\n", "01.txt": "a\nb\n"}
         proven = judge(image, files, tmp_path / "log")
         assert [(check.name, output) for check, output in proven.checks] == [("says", "it's fine"), ("expects", "a\nb")]
         assert proven.packages is None
 
     def test_one_that_fails_keeps_its_code_and_shows_its_output(self, tmp_path: Path) -> None:
-        (exec_,) = check_commands(image_of(Build().check("fails", "sh", "-c", "echo why >&2; exit 7")))
+        exec_ = check_commands(image_of(Build().check("fails", "sh", "-c", "echo why >&2; exit 7")))[0]
         done = self.run(exec_, tmp_path)
         assert (done.returncode, done.stdout) == (7, "why\n")
+
+    @pytest.mark.parametrize("dpkg", ["knows some", "knows none", "is not there"])
+    def test_the_distributions_packages_are_told_as_far_as_dpkg_knows_them(self, tmp_path: Path, dpkg: str) -> None:
+        program = tmp_path / "dpkg-query"
+        told = r"ii libc6:amd64=2.36-9+deb12u9\nrc gone=1.0\nhi libc6-dev=2:1.0~rc1\nun virtual=\n"
+        program.write_text(f"""#!/bin/sh
+            test "$1 $2 $3" = '-W -f ${{db:Status-Abbrev}}${{binary:Package}}=${{Version}}\\n' || exit 2
+            {f"printf '{told}'" if dpkg == "knows some" else "echo 'no packages found matching *' >&2; exit 1"}
+        """)
+        program.chmod(0o755)
+        exec_ = check_commands(image_of(Build().run("true")))[-1]
+        place = "no-such-program" if dpkg == "is not there" else str(program)
+        done = self.run(Exec(exec_.text.replace("dpkg-query", place)), tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        system = judge(image_of(Build()), self.files(tmp_path), tmp_path / "log").system
+        expected = [("libc6-dev", "2:1.0~rc1"), ("libc6:amd64", "2.36-9+deb12u9")] if dpkg == "knows some" else []
+        assert list(system.items()) == expected
+
+    def test_an_image_in_which_nothing_was_run_is_asked_nothing_since_it_may_have_no_shell(self) -> None:
+        assert check_commands(image_of(Build().write("/etc/motd", "hello"))) == ()
 
     def test_an_output_without_what_is_expected_is_an_error_that_shows_it(self, tmp_path: Path) -> None:
         image = image_of(Build().check("agrees", "agree", expect="yes"))
@@ -375,7 +397,7 @@ class TestChecks:
         prefix.mkdir()
         (prefix / "file").write_bytes(bytes(5000))
         image = replace(image_of(Build()), layers=(Layer("kit", str(prefix), PLAIN, (), Build().run("true")),))
-        (exec_,) = check_commands(image)
+        exec_ = check_commands(image)[0]
         text = exec_.text if has_find else exec_.text.replace("find ", "no-such-program ")
         assert self.run(Exec(text), tmp_path).returncode == 0
         sizes = judge(image, self.files(tmp_path), tmp_path / "log").sizes
@@ -461,7 +483,7 @@ class TestChecks:
         self, container: Container, tmp_path: Path
     ) -> None:
         image = image_of(Build().python("3.12").install("vep-app", parts=(("vep-lib",),)))
-        exec_ = check_commands(image)[-1]
+        exec_ = next(each for each in check_commands(image) if PYTHON_SIZES in each.text)
         # It dies with half of its answer given.
         text = exec_.text.replace("/venv", str(container.prefix)).replace(
             "sort_keys=True", "sort_keys=print(1) or nothing"
@@ -483,7 +505,7 @@ class TestChecks:
         image = image_of(Build().python("3.12"))
         for exec_ in check_commands(image):
             assert self.run(Exec(exec_.text.replace("/venv", str(container.prefix))), tmp_path).returncode == 0
-        assert set(self.files(tmp_path)) == {PACKAGES, PYTHON_SIZES}
+        assert set(self.files(tmp_path)) - {SYSTEM} == {PACKAGES, PYTHON_SIZES}
         assert judge(image, self.files(tmp_path), tmp_path / "log").notes == ()
 
 
@@ -532,6 +554,23 @@ class TestManifest:
         read = read_container_manifest(without)
         assert read is not None
         assert (read.sizes, read.environment_parts) == (manifest.sizes, {})
+
+    def test_it_has_the_distributions_packages_and_a_digest_that_anybody_can_make_of_them(self, tmp_path: Path) -> None:
+        def made(system: dict[str, str]) -> str:
+            return container_manifest(lower(sample_image(), "p"), "p", Proven(system=system), "probe")
+
+        manifest = read_container_manifest(made({"libc6:amd64": "2.36", "libc6-dev": "2.36"}))
+        assert manifest is not None
+        assert manifest.system_packages == {"libc6:amd64": "2.36", "libc6-dev": "2.36"}
+        (tmp_path / "list").write_text("libc6:amd64=2.36\nlibc6-dev=2.36\n")
+        command = ["sh", "-c", f"LC_ALL=C sort {tmp_path}/list | sha256sum"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+        assert manifest.system_digest == told
+        other = read_container_manifest(made({"libc6:amd64": "2.36", "libc6-dev": "2.37"}))
+        assert other is not None
+        assert (other.key, other.system_digest != told) == (manifest.key, True)
+        without = json.loads(made({}))
+        assert not {"system_packages", "system_digest"} & set(without), "images of older versions say the same"
 
     def test_the_same_build_gives_the_same_text(self) -> None:
         made = {container_manifest(lower(sample_image(), "p"), "p", Proven(), "probe") for _ in range(2)}

@@ -140,6 +140,39 @@ def test_a_manifest_is_compared_by_the_keys_of_its_layers(vep: CommandLine, fold
     assert found.image.state == "same"
 
 
+def write_manifest(folder: Path, name: str, cell: int = 0, **system: str) -> None:
+    image = load_plan(folder / "matrix.toml").images[cell]
+    proven = Proven(system=system)
+    text = container_manifest(lower(image, "sha256:" + "0" * 64), None, proven, "docker")
+    (folder / name).write_text(text)
+
+
+def test_two_images_of_one_key_are_told_apart_by_the_distributions_packages(vep: CommandLine, folder: Path) -> None:
+    write_manifest(folder, "monday.json", cmake="3.22", git="2.34", gone="1")
+    write_manifest(folder, "friday.json", cmake="3.22", git="2.35", more="2")
+    found = explained(vep, "monday.json", "friday.json")
+    assert found.image
+    assert found.image.state == "same"
+    assert [(each.what, each.a, each.b) for each in found.system] == [
+        ("git", "2.34", "2.35"),
+        ("gone", "1", None),
+        ("more", None, "2"),
+    ]
+    lines = told(vep, "monday.json", "friday.json").out.splitlines()
+    assert "packages of the distribution, which no key holds" in lines
+    assert "  git: 2.34 → 2.35" in lines
+    assert lines[-1] == "one key for both: nothing is rebuilt; 3 packages of the distribution differ"
+    assert explained(vep, "monday.json", "monday.json").system == []
+
+
+def test_a_record_without_the_distributions_packages_says_nothing_of_them(vep: CommandLine, folder: Path) -> None:
+    write_manifest(folder, "with.json", git="2.34")
+    write_manifest(folder, "without.json")
+    for other in ("without.json", "old"):
+        assert explained(vep, "with.json", other).system == []
+    assert told(vep, "with.json", "without.json").out.splitlines()[-1].startswith("one image does for both")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,8 +14,8 @@ from vep_dagger.builders.failures import last_lines
 from vep_dagger.builders.locked import locked_ways
 from vep_dagger.builders.lowering import command
 from vep_dagger.builders.stages import ENVIRONMENT, Exec
-from vep_dagger.dsl import Check, Image
-from vep_dagger.dsl.step import Install, Part
+from vep_dagger.dsl import Check, Image, Layer
+from vep_dagger.dsl.step import Install, Part, Run
 from vep_dagger.errors import BuildError
 
 CHECKS = "/run/vep-checks"
@@ -25,11 +25,16 @@ PACKAGES = "packages.json"
 NOTES = "install.jsonl"
 SIZES = "sizes.txt"
 PYTHON_SIZES = "python-sizes.json"
+SYSTEM = "system.txt"
 
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json, sys; "
     "json.dump({d.metadata['Name']: d.version for d in m.distributions()}, sys.stdout)"
 )
+
+_LIST_SYSTEM = ("dpkg-query", "-W", "-f", "${db:Status-Abbrev}${binary:Package}=${Version}\\n")
+_STATUS = 3
+"""Characters of the status before a name: what is wanted of the package, what it is, and whether it is broken."""
 
 UNOWNED = "files of no package"
 """What the environment has besides packages: its interpreter, if that is there, and what steps have written."""
@@ -57,6 +62,9 @@ class Proven:
     parts: Mapping[str, int] = field(default_factory=dict)
     """Of the Python environment's bytes those of each part, by name, and those of no package: all of it. Empty where it
     was not installed in parts, or could not be measured."""
+    system: Mapping[str, str] = field(default_factory=dict)
+    """The versions of the distribution's packages, in the order of their lines ``name=version``; empty where dpkg knows
+    of none."""
 
 
 def sized(layer: BuiltLayer, sizes: Mapping[str, int], parts: Mapping[str, int]) -> BuiltLayer:
@@ -95,7 +103,17 @@ def check_commands(image: Image) -> tuple[Exec, ...]:
             f"{command(('find', place, *_EACH_FILE))} | {command(['awk', _SUM, place])}" for place in places
         )
         done.append(Exec(f"mkdir -p {CHECKS}; {{ {ask}; }} > {CHECKS}/{SIZES} 2>/dev/null || :"))
+    if done or _ran(image):
+        listed = f"{CHECKS}/{SYSTEM}"
+        done.append(Exec(f"mkdir -p {CHECKS}; {command(_LIST_SYSTEM)} > {listed} 2>/dev/null || rm -f {listed}"))
     return tuple(done)
+
+
+def _ran(image: Image) -> bool:
+    """Whether a command has been run on the way to the image: else it may be without a shell, and its packages are
+    those of its base.
+    """
+    return isinstance(image.base, Layer) or any(isinstance(step, Run) for step in image.build.steps)
 
 
 def _places(image: Image) -> dict[str, str]:
@@ -147,7 +165,14 @@ def judge(image: Image, files: Mapping[str, str], log: Path, redact: Callable[[s
         ),
         sizes=_sizes(files.get(SIZES, ""), _places(image)) | whole,
         parts=parts,
+        system=_system(files.get(SYSTEM, "")),
     )
+
+
+def _system(text: str) -> dict[str, str]:
+    """The packages that are installed, and not only known."""
+    lines = sorted(line[_STATUS:] for line in text.splitlines() if line[1:2] == "i")
+    return {name: version for name, _, version in (line.partition("=") for line in lines)}
 
 
 def _sizes(text: str, places: Mapping[str, str]) -> dict[str, int]:
@@ -183,7 +208,5 @@ def _packages(text: str) -> dict[str, str]:
 
 def _owner(image: Image, check: Check) -> str | None:
     """The layer that declared the check; None for the image itself."""
-    from vep_dagger.dsl import Layer
-
     below = image.base.lineage if isinstance(image.base, Layer) else ()
     return next((layer.name for layer in (*below, *image.layers) if check in layer.build.checks), None)

@@ -4,6 +4,8 @@ that all is there; a container's is a file of the image.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME = "vep-manifest.json"
+_LATER = ("environment_parts", "system_packages", "system_digest")
+"""What manifests of older versions do not have."""
 
 
 class Part(BaseModel):
@@ -128,6 +132,13 @@ class ContainerManifest(_Whole):
     environment_parts: dict[str, int] = Field(
         default_factory=dict, description="Of these bytes, those of each part of the installation: all, or none."
     )
+    system_packages: dict[str, str] = Field(
+        default_factory=dict,
+        description="The distribution's packages, as dpkg has them: the base's, and what steps have installed.",
+    )
+    system_digest: str | None = Field(
+        None, description="sha256 over the lines name=version of these, sorted: of one key, it tells two images apart."
+    )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -176,10 +187,17 @@ def container_manifest(lowered: Lowered, plain: str | None, proven: Proven, buil
         libraries=list(image.libraries),
         environment_bytes=proven.sizes.get(ENVIRONMENT),
         environment_parts=dict(proven.parts),
+        system_packages=dict(proven.system),
+        system_digest=_digest(proven.system) if proven.system else None,
     )
     # Where it says nothing it is left out, so that such an image is the same as one of an older version.
-    unsaid = None if manifest.environment_parts else {"environment_parts"}
+    unsaid = {name for name in _LATER if not getattr(manifest, name)}
     return manifest.model_dump_json(indent=2, exclude=unsaid) + "\n"
+
+
+def _digest(packages: Mapping[str, str]) -> str:
+    lines = sorted(f"{name}={version}\n" for name, version in packages.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_container_manifest(text: str) -> ContainerManifest | None:

@@ -35,6 +35,9 @@ def print_explanation(found: Explanation, console: Console) -> None:
     if found.variables:
         console.print(Text("variables of the image", style="bold"))
         _print_changes(found.variables, console)
+    if found.system:
+        console.print(Text("packages of the distribution, which no key holds", style="bold"))
+        _print_changes(found.system, console)
     # That its image is another has been told.
     served = [change for change in found.server.changes if change.what != "image"] if found.server else []
     if served:
@@ -160,6 +163,9 @@ def _brief(text: str) -> str:
 def _ending(found: Explanation) -> Iterator[str]:
     if found.image is None:
         yield "nothing to build for a cell that cannot be"
+        return
+    if found.image.state == "same" and found.system:
+        yield f"one key for both: nothing is rebuilt; {_many(len(found.system), 'package')} of the distribution differ"
         return
     if found.image.state == "same":
         yield "one image does for both: nothing is rebuilt" + ("" if found.server is None else _servers(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vep_dagger.explain.document import Change, Difference, Explanation, SideDoc, State
 from vep_dagger.explain.images import compare_environments, compare_images, compare_servers, compare_variables
@@ -43,7 +43,19 @@ def _recorded(a: Side, b: Side) -> Explanation:
     image = _by_key("image", image_a, image_b)
     if image.state == "unknown":
         image = image.model_copy(update={"because": differing})
-    return _put(a, b, layers, None, image, compare_variables(env_a, env_b))
+    return _put(a, b, layers, None, image, compare_variables(env_a, env_b), _system(a, b))
+
+
+def _system(a: Side, b: Side) -> list[Change]:
+    """The packages of the distribution that are not the same, as far as both sides have recorded theirs."""
+    ours, theirs = (side.recorded.system if side.recorded else {} for side in (a, b))
+    if not ours or not theirs:
+        return []
+    return [
+        Change(where="", what=name, a=ours.get(name), b=theirs.get(name))
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
 
 
 def _keys(side: Side) -> tuple[str | None, Mapping[str, str], Mapping[str, str]]:
@@ -67,6 +79,7 @@ def _put(
     environment: Difference | None,
     image: Difference | None,
     variables: list[Change],
+    system: Sequence[Change] = (),
 ) -> Explanation:
     both = a.deployment and b.deployment
     return Explanation(
@@ -76,6 +89,7 @@ def _put(
         environment=environment,
         image=image,
         variables=variables,
+        system=list(system),
         server=compare_servers(a.deployment, b.deployment) if both and a.deployment and b.deployment else None,
         rebuilt=[layer.name for layer in layers if layer.b and layer.state != "same"],
         shared=[layer.name for layer in layers if layer.state == "same"],

@@ -68,6 +68,9 @@ class Explanation(Part):
     environment: Difference | None = Field(description="The image's own chain of steps; None where it is not recorded.")
     image: Difference | None = Field(description="The image; None where a side has none.")
     variables: list[Change] = Field(description="Variables of whoever runs the image; they follow from the layers.")
+    system: list[Change] = Field(
+        description="Packages of the distribution that differ, which no key holds; of two manifests that have them."
+    )
     server: ServerDifference | None = Field(description="None where a side serves nothing, or is a record of keys.")
     rebuilt: list[str] = Field(description="Layers of B that A has not: what is built to go from A to B.")
     shared: list[str] = Field(description="Layers of B that A has too.")

@@ -1,10 +1,12 @@
-"""Records of an image: ``plan.json`` of a run, or the manifest that an image holds. They have keys, and no inputs."""
+"""Records of an image: ``plan.json`` of a run, or the manifest that an image holds. They have keys, and no inputs; a
+manifest also has what no key holds, the distribution's packages.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ class Recorded:
     complete: bool
     """Whether every layer that the image needs is among them."""
     impossible: str | None = None
+    system: Mapping[str, str] = field(default_factory=dict)
+    """Packages of the distribution in it; empty where it says nothing of them."""
 
 
 def read_record(file: Path, cell: str | None, word: str) -> Recorded:
@@ -49,10 +53,15 @@ def _of_manifest(data: dict[str, Any], file: Path) -> Recorded:
     """A container's has layers; an environment's (``vep-manifest.json``) has the image's key alone."""
     try:
         layers = {str(layer["name"]): str(layer["layer"]) for layer in data.get("layers", [])}
-        tag, env = str(data["tag"]), {str(name): str(value) for name, value in data.get("env", {}).items()}
+        tag, env, system = str(data["tag"]), _texts(data, "env"), _texts(data, "system_packages")
     except (AttributeError, KeyError, TypeError):
         raise UsageError(f"{file} is a damaged manifest", where=str(file)) from None
-    return Recorded(f"image {tag} by its manifest {file}", None, data["image"], tag, layers, env, bool(layers))
+    what = f"image {tag} by its manifest {file}"
+    return Recorded(what, None, data["image"], tag, layers, env, bool(layers), system=system)
+
+
+def _texts(data: dict[str, Any], name: str) -> dict[str, str]:
+    return {str(key): str(value) for key, value in data.get(name, {}).items()}
 
 
 def _of_plan(data: dict[str, Any], file: Path, cell: str | None, word: str) -> Recorded:

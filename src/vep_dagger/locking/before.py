@@ -22,7 +22,8 @@ async def learned(full: Plan, chosen: Plan, settings: BuildSettings, compat: Com
     completed = await complete(full, settings, say, verify=False, only=chosen.recipe_images)
     stored = store(completed.lock, Lock.beside(full.matrix.path))
     # Why something cannot be had is not in the file, and so never known already.
-    for line in said(completed if stored else replace(completed, answers=completed.those("unseen"))):
+    unreached = tuple(answer for answer in completed.answers if answer.why)
+    for line in said(completed if stored else replace(completed, answers=unreached)):
         say(line)
     if completed.refusal:
         raise completed.refusal
