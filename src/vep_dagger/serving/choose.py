@@ -41,8 +41,8 @@ async def choose_locked(asked: Asked, say: Callable[[str], None]) -> Chosen:
     """The same as :func:`choose`, with the lock completed for what is going to be built, or held against it. Raises
     LockError too."""
     chosen = choose(asked)
-    options = replace(asked.options, only=chosen.deployment.slug)
-    full = await settled_lock(chosen.full, options, lambda event: say(event.text))
+    cells = replace(chosen.full, cells=chosen.plan.cells)
+    full = await settled_lock(chosen.full, asked.options, lambda event: say(event.text), cells)
     return chosen if full is chosen.full else choose(asked, full)
 
 

@@ -58,6 +58,30 @@ class Squashed:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs that make a file."""
+
+    enroot: str | None
+    """None where mksquashfs makes it."""
+    mksquashfs: str
+    """Enroot needs it too."""
+
+
+def find_tools(builder: str, settings: BuildSettings, using: Program | None) -> Tools:
+    """What makes a file of this builder's images. Raises UsageError (a builder without images, enroot with a builder
+    whose images it cannot take) and MachineError (a program that is not there): whatever the image is, before anybody
+    is asked for anything."""
+    if builder == "venv":
+        raise UsageError(
+            "the builder venv has no image, and so no root file system to make a file of",
+            where="--builder",
+            hint=f"use {', '.join(BUILDERS)}",
+        )
+    find_builder(builder, settings)
+    return Tools(find_enroot(using, builder, settings.environ), find_mksquashfs(settings.environ))
+
+
 async def squash(
     image: Image,
     builder: str,
@@ -77,16 +101,8 @@ async def squash(
     a file, a builder without images, enroot with a builder whose images it cannot take), BuildError, and MachineError
     (no mksquashfs, no engine, no space, a program that fails).
     """
-    if builder == "venv":
-        raise UsageError(
-            "the builder venv has no image, and so no root file system to make a file of",
-            where="--builder",
-            hint=f"use {', '.join(BUILDERS)}",
-        )
+    tools = find_tools(builder, settings, using)
     find_builder(builder, settings).refuse(image)
-    enroot = find_enroot(using, builder, settings.environ)
-    # Enroot needs it too.
-    mksquashfs = find_mksquashfs(settings.environ)
     # Programs that are handed paths run elsewhere.
     target = await anyio.to_thread.run_sync(target.absolute)
     there = await anyio.to_thread.run_sync(standing, target, surroundings(settings.environ))
@@ -99,7 +115,7 @@ async def squash(
             say(f"{image.tag}: removed {name}, which a vep that was killed had left")
         with workplace(target.parent) as aside:
             work = _Work(image, builder, settings, target, using, aside, log, say)
-            made = await (work.by_mksquashfs(mksquashfs) if enroot is None else work.by_enroot(enroot))
+            made = await (work.by_enroot(tools.enroot) if tools.enroot else work.by_mksquashfs(tools.mksquashfs))
     except OSError as error:
         raise MachineError(
             f"the file cannot be written: {error.strerror or error}",

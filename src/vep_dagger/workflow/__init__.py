@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from vep_dagger.builders.base import Builder
+from vep_dagger.builders.base import Builder, Say
 from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.compat import Compat
+from vep_dagger.dsl import Image
 from vep_dagger.engines import Engines, open_engines
 from vep_dagger.errors import MachineError, UsageError, VepError
 from vep_dagger.evidence import AnyRecord, RunDirectory
@@ -24,12 +25,23 @@ from vep_dagger.locking.check import refuse_unlocked
 from vep_dagger.plan import Plan, load_plan
 from vep_dagger.plan.document import JobKind
 from vep_dagger.plan.locking import supposed
+from vep_dagger.plan.meant import one_image
 from vep_dagger.plan.open_sources import open_sources
 from vep_dagger.workflow.options import Options
 from vep_dagger.workflow.report import Outcome, report_of
 from vep_dagger.workflow.run_directory import end_leftovers, newest_run, open_run, settle, typed, whole_run
 
-__all__ = ["STAGES", "Options", "Outcome", "open_run", "refuse_early", "report_of", "run", "settled_lock"]
+__all__ = [
+    "STAGES",
+    "Options",
+    "Outcome",
+    "locked_image",
+    "open_run",
+    "refuse_early",
+    "report_of",
+    "run",
+    "settled_lock",
+]
 
 STAGES: Mapping[Stage, tuple[JobKind, ...]] = {
     "build": ("build",),
@@ -79,17 +91,19 @@ async def run(options: Options, emit: Emit) -> Outcome:
     return outcome
 
 
-async def settled_lock(full: Plan, options: Options, emit: Emit) -> Plan:
-    """The plan of all cells with its lock completed, as far as the network allows, for the cells that are going to run.
+async def settled_lock(full: Plan, options: Options, emit: Emit, chosen: Plan | None = None) -> Plan:
+    """The plan of all cells with its lock completed, as far as the network allows, for the cells that are going to run:
+    those that the options choose, or those of ``chosen``.
 
     A matrix without a lock whose sources all have hashes is left as it is. With ``locked`` nobody is asked and nothing
     is written: LockError for what the lock does not hold. What cannot be built anyway is refused before anybody is
     asked.
     """
-    only = options.only
-    if options.resume and only is None:
-        only = RunDirectory.open(options.out or newest_run(options.matrix)).plan().only
-    chosen = full.choose(only)
+    if chosen is None:
+        only = options.only
+        if options.resume and only is None:
+            only = RunDirectory.open(options.out or newest_run(options.matrix)).plan().only
+        chosen = full.choose(only)
     if options.locked:
         refuse_unlocked(chosen)
         return full
@@ -101,6 +115,22 @@ async def settled_lock(full: Plan, options: Options, emit: Emit) -> Plan:
         refuse_early(replace(chosen, cells=cells), options)
     compat = Compat.load(options.compat)
     return await learned(full, chosen, options.settings(full), compat, lambda line: emit(Event("note", line)))
+
+
+async def locked_image(full: Plan, cell: str, options: Options, say: Say) -> tuple[Image, BuildSettings]:
+    """The one image that CELL means, ready to be built: with the lock completed for it, or held against it. What the
+    builder cannot build is refused, before anybody is asked. Raises UsageError, LockError, and MachineError for a lock
+    that cannot be written."""
+    chosen = _of_one_image(full, cell)
+    settled = await settled_lock(full, options, lambda event: say(event.text), chosen)
+    chosen = _of_one_image(settled, cell)
+    refuse_early(chosen, options)
+    return chosen.images[0], options.settings(settled)
+
+
+def _of_one_image(full: Plan, cell: str) -> Plan:
+    image = one_image(full, cell)
+    return replace(full, cells=tuple(planned for planned in full.cells if planned.image is image))
 
 
 async def _open(stack: AsyncExitStack | None, options: Options, settings: BuildSettings) -> tuple[Builder, Launcher]:
