@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from packaging.version import Version
 
 from vep_dagger.compat import Compat, Tooling
 from vep_dagger.errors import CompatError
@@ -60,7 +61,7 @@ BINARY: dict[str, str | bool] = {"nvshmem": "3.3.24", "nvshmem_source": False}
 VENDORED: dict[str, str | bool] = {**BINARY, "deepgemm_vendored": True}
 TOOLING: list[tuple[str, str, dict[str, str | bool]]] = [
     ("0.9.1", "0.10.0", {**SOURCE, "pplx": "HEAD", "deepep": "HEAD"}),
-    ("0.10.1.1", "0.10.1.1", {**SOURCE, "pplx": "HEAD", "deepep": "HEAD", "deepgemm": "7b6b556"}),
+    ("0.10.1", "0.10.1.1", {**SOURCE, "pplx": "HEAD", "deepep": "HEAD", "deepgemm": "7b6b556"}),
     ("0.10.2", "0.11.0", {**SOURCE, "pplx": "c336faf", "deepep": "e3908bf", "deepgemm": "ea9c5d9"}),
     ("0.11.1", "0.11.2", {**SOURCE, "pplx": "c336faf", "deepep": "73b6ea4", "deepgemm": "594953a"}),
     ("0.12.0", "0.12.0", {**BINARY, "nvshmem": "3.3.9", "pplx": "12cecfd", "deepep": "73b6ea4", "deepgemm": "594953a"}),
@@ -102,7 +103,61 @@ def test_the_tooling_is_what_the_release_s_own_scripts_build(
         assert compat.tooling(version) == Tooling(**built)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("version", ["0.9.0", "0.10.1", "0.15.1"])
+def test_an_image_of_a_release_is_made_of_what_its_scripts_build_where_they_say(compat: Compat) -> None:
+    for version in compat.releases:
+        pins, tooling = compat.pins(version), compat.tooling(version)
+        if tooling is None:
+            continue
+        assert (pins.pplx is None) == (tooling.pplx is None)
+        if tooling.pplx not in (None, "HEAD"):
+            assert (pins.pplx or "").startswith(str(tooling.pplx))
+        if tooling.deepep != "HEAD":
+            assert (pins.deepep or "").startswith(tooling.deepep)
+        if tooling.deepgemm_vendored:
+            assert pins.deepgemm is None
+        elif tooling.deepgemm:
+            assert (pins.deepgemm or "").startswith(tooling.deepgemm)
+
+
+def test_an_image_of_a_release_has_a_cuda_an_nccl_and_an_nvshmem_that_its_torch_can_use(compat: Compat) -> None:
+    for version in compat.releases:
+        pins, release = compat.pins(version), compat.release(version)
+        assert pins.cuda.startswith(f"{release.cuda}.")
+        assert release.nccl is not None
+        assert Version(pins.nccl.removeprefix("v").removesuffix("-1")) >= Version(release.nccl)
+        assert pins.nvshmem == (release.nvshmem or "3.3.9"), "torch loads its own, from 2.9 on"
+
+
+def test_of_every_commit_that_an_image_is_made_of_it_is_known_what_it_needs(compat: Compat) -> None:
+    for version in compat.releases:
+        pins = compat.pins(version)
+        assert compat.commit("deepep", str(pins.deepep)) is not None
+        if pins.deepgemm:
+            known = compat.commit("deepgemm", pins.deepgemm)
+            assert known is not None
+            assert known.cutlass
+        for platform in ("linux/amd64", "linux/arm64") if compat.release(version).nvshmem else ():
+            wheel = compat.nvshmem_wheel(pins.nvshmem, pins.cuda[:2], platform)
+            assert wheel is not None
+            assert f"/nvidia_nvshmem_cu{pins.cuda[:2]}-{pins.nvshmem}-" in wheel.url
+    assert compat.commit("deepep", "0" * 40) is None
+    assert compat.nvshmem_wheel("1.0", "12", "linux/amd64") is None
+
+
+@pytest.mark.parametrize(
+    ("version", "nccl", "nvshmem"),
+    [("0.10.1.1", "2.26.2", None), ("0.11.0", "2.27.3", None), ("0.11.1", "2.27.5", "3.3.20"),
+     ("0.17.0", "2.27.5", "3.4.5"), ("0.20.0", "2.28.9", "3.4.5"), ("0.33.0", "2.30.7", "3.4.5")],
+)  # fmt: skip
+def test_what_torch_requires_of_nccl_and_nvshmem_is_that_of_its_wheel(
+    compat: Compat, version: str, nccl: str, nvshmem: str | None
+) -> None:
+    release = compat.release(version)
+
+    assert (release.nccl, release.nvshmem) == (nccl, nvshmem)
+
+
+@pytest.mark.parametrize("version", ["0.9.0", "0.15.1"])
 def test_scripts_that_nobody_has_read_are_not_guessed_at(compat: Compat, version: str) -> None:
     assert compat.tooling(version) is None
 

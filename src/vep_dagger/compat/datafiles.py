@@ -15,11 +15,14 @@ from vep_dagger.compat import tables
 from vep_dagger.errors import CompatError, did_you_mean
 
 HERE = Path(__file__).parent
-SHIPPED = ("releases.toml", "tooling.toml", "all2all.toml", "lines.toml", "serving.toml")
+SHIPPED = ("releases.toml", "pins.toml", "tooling.toml", "all2all.toml", "lines.toml", "serving.toml")
 
 ROWS: dict[str, type[tables.Row]] = {
     "stack": tables.StackRow,
     "cpu": tables.CpuRow,
+    "pins": tables.PinsRow,
+    "commit": tables.CommitRow,
+    "nvshmem_wheel": tables.NvshmemWheelRow,
     "tooling": tables.ToolingRow,
     "hazard": tables.HazardRow,
     "mode": tables.ModeRow,
@@ -35,6 +38,9 @@ LISTS = {"releases": "", "unverified": "", "bench_result": "keys"}
 """Keys of the top level that are lists of words: directly, or under the one key of a table."""
 
 WORDS: dict[tuple[str, str], frozenset[str]] = {
+    ("commit", "component"): frozenset({"deepgemm", "deepep"}),
+    ("commit", "interface"): frozenset({"legacy", "v2"}),
+    ("nvshmem_wheel", "platform"): frozenset({"linux/amd64", "linux/arm64"}),
     ("mode", "selector"): frozenset({"env", "cli"}),
     ("mode", "variable"): frozenset({"chooses", "loses", "overwrites", "ignored", "unknown"}),
     ("backend", "state"): frozenset({"real", "fallback", "alias", "split", "internal"}),

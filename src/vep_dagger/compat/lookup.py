@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from packaging.version import Version
 
 from vep_dagger.compat import tables
 from vep_dagger.compat.datafiles import DataFiles
-from vep_dagger.compat.rules import BenchFlags, CpuWheel, Hazard, PhaseRule, Release, Selection, Switch, Tooling
+from vep_dagger.compat.rules import (
+    BenchFlags,
+    CpuWheel,
+    DefaultPins,
+    Hazard,
+    KnownCommit,
+    NvshmemWheel,
+    PhaseRule,
+    Release,
+    Selection,
+    Switch,
+    Tooling,
+)
 from vep_dagger.compat.selecting import TOPICS, Asked, Selecting, Tables
 from vep_dagger.compat.tables import Table
 from vep_dagger.compat.versions import Resolved, Versions
@@ -24,6 +36,11 @@ class Compat:
     def __init__(self, data: DataFiles) -> None:
         self._versions = Versions(data.words("releases"), data.words("unverified"))
         self._stack = Table(data.rows("stack", tables.StackRow))
+        self._pins = Table(data.rows("pins", tables.PinsRow))
+        self._commits = {(row.component, row.commit): row for row in data.rows("commit", tables.CommitRow)}
+        self._wheels = {
+            (row.version, row.cuda, row.platform): row for row in data.rows("nvshmem_wheel", tables.NvshmemWheelRow)
+        }
         self._cpu = Table(data.rows("cpu", tables.CpuRow))
         self._tooling = Table(data.rows("tooling", tables.ToolingRow))
         self._hazard = Table(data.rows("hazard", tables.HazardRow), lambda row: row.component)
@@ -65,7 +82,33 @@ class Compat:
         """What a release is made of; ``known_as`` is set where another release's data is used."""
         resolved = self._resolve(version)
         row = _needed(self._stack, "stack", resolved.data)
-        return Release(resolved.version, row.torch, row.cuda, row.python, resolved.known_as, row.flashinfer)
+        return Release(
+            resolved.version,
+            row.torch,
+            row.cuda,
+            row.python,
+            resolved.known_as,
+            row.flashinfer,
+            row.nccl,
+            row.nvshmem,
+        )
+
+    def pins(self, version: str) -> DefaultPins:
+        """What an image of a release is made of where nobody pins anything else."""
+        row = _needed(self._pins, "pins", self._resolve(version).data)
+        return DefaultPins(row.cuda, row.nccl, row.nvshmem, row.pplx, row.deepgemm, row.deepep)
+
+    def commit(self, component: Literal["deepgemm", "deepep"], commit: str) -> KnownCommit | None:
+        """What is known of a whole commit of a component; None for one that nobody has looked into."""
+        row = self._commits.get((component, commit))
+        return None if row is None else KnownCommit(row.commit, row.cutlass, row.fmt, row.interface)
+
+    def nvshmem_wheel(self, version: str, cuda: str, platform: str) -> NvshmemWheel | None:
+        """NVIDIA's wheel of an NVSHMEM release for a CUDA such as ``12`` and a platform such as ``linux/amd64``; None
+        where the data has none.
+        """
+        row = self._wheels.get((version, cuda, platform))
+        return None if row is None else NvshmemWheel(row.url, row.sha256)
 
     def select(
         self,

@@ -96,6 +96,43 @@ class Release:
     flashinfer: str | None = None
     """The FlashInfer that it requires, as a PEP 440 specifier (bounds, where the exact one is not known); None where it
     is an extra."""
+    nccl: str | None = None
+    """The NCCL that its torch requires; None where nobody knows."""
+    nvshmem: str | None = None
+    """The NVSHMEM that its torch requires, and loads; None where it links none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPins:
+    """What an image of a release is made of where nobody pins anything else: versions, tags and whole commits."""
+
+    cuda: str
+    nccl: str
+    nvshmem: str
+    """A release, to be had as NVIDIA's archive or wheel."""
+    pplx: str | None = None
+    """None for kernels that the release cannot use, or holds itself."""
+    deepgemm: str | None = None
+    deepep: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCommit:
+    """What is known of a commit of DeepGEMM (its submodules) or DeepEP (its interface)."""
+
+    commit: str
+    cutlass: str | None = None
+    fmt: str | None = None
+    interface: str | None = None
+    """``legacy``, or ``v2`` for the one with ``ElasticBuffer``, which is built on NCCL."""
+
+
+@dataclass(frozen=True, slots=True)
+class NvshmemWheel:
+    """A wheel of NVIDIA's NVSHMEM."""
+
+    url: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

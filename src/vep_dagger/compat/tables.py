@@ -35,6 +35,8 @@ class StackRow(Row):
     cuda: str
     python: str
     flashinfer: str | None = None
+    nccl: str | None = None
+    nvshmem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,40 @@ class ToolingRow(Row):
     deepgemm_fork: bool = False
     deepgemm_vendored: bool = False
     nccl: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinsRow(Row):
+    """What an image of a release is made of where nobody pins anything else."""
+
+    cuda: str
+    nccl: str
+    nvshmem: str
+    pplx: str | None = None
+    deepgemm: str | None = None
+    deepep: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitRow(Row):
+    """What is known of a commit of a component."""
+
+    component: Literal["deepgemm", "deepep"]
+    commit: str
+    cutlass: str | None = None
+    fmt: str | None = None
+    interface: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvshmemWheelRow(Row):
+    """A wheel of NVIDIA's NVSHMEM, for one major release of CUDA."""
+
+    version: str
+    cuda: str
+    platform: str
+    url: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ order of change: see ``docs/layers.md``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -44,6 +44,9 @@ class Image:
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What people should know of it when they plan, such as pins that do nothing; no part of what the image is."""
     pins: Pins | None = field(default=None, compare=False)
+    failing: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """All-to-all backends that are known to fail in this image, with the reason: a cell that asks for one is planned as
+    impossible, and others use the image."""
 
     def canonical(self) -> Canonical:
         """All that decides the image, its checks included, since their output is in its manifest."""

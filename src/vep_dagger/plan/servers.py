@@ -58,6 +58,8 @@ class Servers:
         selection = self._select(cell, image)
         if selection.impossible:
             raise Impossible(selection.impossible)
+        if reason := image.failing.get(cell.settings.all2all or ""):
+            raise Impossible(reason)
         layout = self._layout(cell, image)
         if reason := why_impossible(layout.fabric, cell.settings.all2all):
             raise Impossible(reason)
