@@ -162,9 +162,10 @@ def unknown_to(cuda: str, architecture: str) -> str | None:
     return None
 
 
-def nearest_for(cuda: str, architectures: tuple[str, ...]) -> tuple[str, ...]:
+def nearest_for(cuda: str, architectures: tuple[str, ...], *, device: bool = False) -> tuple[str, ...]:
     """Those of a list that a CUDA release compiles for, and for each other one the same without its suffix ``f`` if
-    that will do; if nothing is left, the nearest architecture that will.
+    that will do; if nothing is left, the nearest architecture that will. Of a library that kernels are linked with
+    (``device``), Hopper has its suffix.
 
     >>> nearest_for("12.6", ("9.0a+PTX", "10.0")), nearest_for("12.8", ("120f",)), nearest_for("13.0", ("60",))
     (('9.0a+PTX',), ('120',), ('75',))
@@ -174,5 +175,8 @@ def nearest_for(cuda: str, architectures: tuple[str, ...]) -> tuple[str, ...]:
     if left:
         return left
     wanted = int(_bare(architectures[0]).rstrip("af"))
-    near = min((each for each in KNOWN if unknown_to(cuda, each) is None), key=lambda each: abs(int(each) - wanted))
-    return (_dotted(near) if "." in architectures[0] else near,)
+    as_torch = "." in architectures[0]
+    hopper = "90a" if device else "90"
+    names = ((each, _dotted(each) if as_torch else hopper if each == "90" else each) for each in KNOWN)
+    known = [(abs(int(each) - wanted), name) for each, name in names if unknown_to(cuda, name) is None]
+    return (min(known)[1],)

@@ -169,7 +169,9 @@ class Plan:
     @cached_property
     def all_warnings(self) -> list[str]:
         """What people should know of any cell, once."""
-        return list(dict.fromkeys(text for planned in self.cells for text in self._warnings_of(planned)))
+        # A matrix can have a hundred thousand cells, and few different images and servers.
+        different = {(id(planned.image), id(planned.deployment)): planned for planned in self.cells}.values()
+        return list(dict.fromkeys(text for planned in different for text in self._warnings_of(planned)))
 
     def _warnings_of(self, planned: PlannedCell) -> list[str]:
         if planned.image is None:

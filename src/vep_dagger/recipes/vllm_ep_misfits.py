@@ -99,7 +99,8 @@ def _architecture_misfits(pins: VllmEpPins) -> Iterator[tuple[str, str]]:
         unknown = {each: why for each in listed if (why := unknown_to(cuda, each))}
         if unknown:
             reasons |= {each.removesuffix("+PTX").replace(".", ""): why for each, why in unknown.items()}
-            lines.append(f"\n    {name} = {_table(component, key, nearest_for(cuda, listed))}")
+            near = nearest_for(cuda, listed, device=name == "nvshmem")
+            lines.append(f"\n    {name} = {_table(component, key, near)}")
             # Nobody wrote the default's list: what was written is the CUDA that does not know it.
             places.append(name if key in component.model_fields_set else "cuda")
     if lines:
