@@ -37,6 +37,10 @@ def asked(*requirements: str, overrides: tuple[str, ...] = (), part: Part | None
     return EMPTY._then(Install("/venv", (Alternative(requirements, overrides),), before=before, part=part))
 
 
+def either(*ways: Alternative) -> Build:
+    return EMPTY._then(Install("/venv", ways))
+
+
 BUILDS = {
     "an argument": (EMPTY.run("make", "-j2", "A=1"), EMPTY.run("make", "-j2", "A=2"), ["argument"]),
     "two arguments": (EMPTY.run("make", "a", "b"), EMPTY.run("make", "c", "b", "d"), ["argument", "argument"]),
@@ -72,6 +76,23 @@ BUILDS = {
     "a lock": (asked("p"), install(("p", "1", "x")), ["packages"]),
     "a requirement": (asked("p==1"), asked("p==2"), ["requirement"]),
     "an override": (asked("p"), asked("p", overrides=("q",)), ["override"]),
+    "a requirement of all alternatives": (
+        either(Alternative(("p==1", "t+cpu")), Alternative(("p==1",), ("t",))),
+        either(Alternative(("p==2", "t+cpu")), Alternative(("p==2",), ("t",))),
+        ["requirement"],
+    ),
+    "a requirement of one alternative": (
+        either(Alternative(("p==1",)), Alternative(("p==1", "q"))),
+        either(Alternative(("p==1",)), Alternative(("p==1", "r"))),
+        ["requirement"],
+    ),
+    "an alternative more": (
+        either(Alternative(("p",))), either(Alternative(("p",)), Alternative(("q",), ("t",))), ["alternative"],
+    ),
+    "the order of alternatives": (
+        either(Alternative(("p",)), Alternative(("q",))), either(Alternative(("q",)), Alternative(("p",))),
+        ["requirement", "requirement"],
+    ),
     "a date": (asked("p"), asked("p", before="y"), ["before"]),
     "a part": (asked("p"), asked("p", part=Part(("p",))), ["part"]),
     "a directory of libraries": (EMPTY.library("/a"), EMPTY.library("/b"), ["libraries"]),

@@ -199,6 +199,19 @@ def test_what_is_neither_a_cell_nor_a_file_is_refused(
     assert said.err.startswith("error: ")
 
 
+@pytest.mark.parametrize(("name", "text"), [("README.md", "# A page\n"), ("notes", "format = 7\n"), ("odd.lock", "x")])
+def test_nobody_is_told_to_delete_a_file_that_was_named_and_is_no_lock(
+    vep: CommandLine, folder: Path, name: str, text: str
+) -> None:
+    (folder / name).write_text(text)
+    for words in ((name, "old"), ("old", name), (f"{name}:old", "new")):
+        said = vep("explain", *words)
+        assert said.code == 2
+        assert f"{name} is read as a lock, and cannot be: " in said.err
+        assert "delete" not in said.err
+        assert "help: what can be compared: a cell's name, FILE.toml:CELL" in said.err
+
+
 def test_a_cell_that_cannot_be_has_its_reason(vep: CommandLine, folder: Path) -> None:
     recipe = folder / "recipe.py"
     text = recipe.read_text().replace(

@@ -125,7 +125,7 @@ error: expected a word, 'not' or '(', got ')'
   help: join words with 'and', 'or' and 'not'\
 """),
     " \t": snapshot("""\
-error: -k has no expression
+error: -k is empty
   help: name a part of a slug, or axis=label\
 """),
     "pplx\tand\x1b[31m": snapshot("""\

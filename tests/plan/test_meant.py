@@ -63,6 +63,22 @@ def test_cells_that_share_none_are_counted_and_the_first_are_named(
     assert "vep plan" in (refused.value.hint or "")
 
 
+@pytest.mark.parametrize("one", [one_image, one_deployment])
+def test_what_is_wrong_with_the_word_is_told_of_the_word(tmp_path: Path, one: Callable[[Plan, str], object]) -> None:
+    made = plan(tmp_path)
+    for word, what in {
+        "": "CELL is empty",
+        "(": "the expression ends where a word is expected",
+        "pplxx": "no cell has 'pplxx' in its slug, nor as axis=label",
+        "pplx and naive": "CELL 'pplx and naive' fits no cell",
+    }.items():
+        with pytest.raises(UsageError) as refused:
+            one(made, word)
+        assert refused.value.what == what
+        assert "-k" not in refused.value.render()
+        assert refused.value.where is None or str(refused.value.where).startswith("CELL:1:")
+
+
 def test_an_impossible_cell_has_neither_and_its_reason_is_said(tmp_path: Path) -> None:
     made = plan(tmp_path, GPU.replace('"pplx", "naive"', '"naive", "mori"') + SERVE)
     impossible = next(cell for cell in made.cells if cell.impossible)

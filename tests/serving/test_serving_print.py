@@ -76,6 +76,26 @@ def test_printing_touches_nothing_and_does_not_mind_a_port_that_is_taken(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a model", "matrix.toml"]
 
 
+def test_the_line_names_the_client_that_people_chose_and_plain_docker_otherwise(tmp_path: Path) -> None:
+    clients = tmp_path / "my clients"
+    clients.mkdir()
+    for name in ("docker", "docker-20"):
+        (clients / name).write_text("#!/bin/sh\n")
+        (clients / name).chmod(0o755)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    path = f"{clients}:{os.environ['PATH']}"
+    for named, typed in {
+        "/nowhere/docker": "/nowhere/docker",
+        str(clients / "docker-20"): str(clients / "docker-20"),
+        "docker-20": "docker-20",
+        str(clients / "docker"): "docker",
+        "": "docker",
+    }.items():
+        done = vep(folder, GPU, "pplx", "--builder", "docker", VEP_DOCKER=named, PATH=path)
+        assert shlex.split(done.stdout.splitlines()[-1])[:2] == [typed, "run"]
+
+
 def test_a_network_of_the_host_publishes_nothing_and_listens_where_it_was_asked_to(tmp_path: Path) -> None:
     done = vep(tmp_path, GPU, "pplx", "--builder", "docker", "--network", "host", "--host", "127.0.0.2")
     run = shlex.split(done.stdout.splitlines()[-1])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vep_dagger.compat import Compat
 from vep_dagger.dsl import Image
-from vep_dagger.errors import UsageError, did_you_mean, nearest
+from vep_dagger.errors import LockError, UsageError, did_you_mean, nearest
 from vep_dagger.explain.record import Recorded, read_record
 from vep_dagger.matrix import Matrix
 from vep_dagger.matrix.lock import Lock
@@ -96,7 +96,7 @@ class _Asked:
     def _plan(self, matrix: Path, lock: Path | None = None) -> Plan:
         if (matrix, lock) not in self._plans:
             read = Matrix.load(matrix)
-            held = Lock.load(lock) if lock else Lock.of(matrix)
+            held = _named_lock(lock) if lock else Lock.of(matrix)
             self._plans[matrix, lock] = make_plan(read, compat=self._compat, lock=held)
         return self._plans[matrix, lock]
 
@@ -122,6 +122,15 @@ class _Asked:
             where=self._words[number],
             hint=f"name one: {self._words[number]}:{plan.cells[0].cell.slug}",
         )
+
+
+def _named_lock(file: Path) -> Lock:
+    """The lock in a file that a person named: it may be anything, so that nobody is told to delete it."""
+    try:
+        return Lock.load(file)
+    except LockError as error:
+        what = f"{file} is read as a lock, and cannot be: {error.what}"
+        raise LockError(what, where=error.where, hint=f"what can be compared: {_FORMS}") from None
 
 
 def _planned(word: str, what: str, found: PlannedCell) -> Side:

@@ -6,7 +6,17 @@ import shlex
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from vep_dagger.dsl import Build, GitSource, HttpSource, ImageSource, LockedPackage, Source, Step, canonical
+from vep_dagger.dsl import (
+    Alternative,
+    Build,
+    GitSource,
+    HttpSource,
+    ImageSource,
+    LockedPackage,
+    Source,
+    Step,
+    canonical,
+)
 from vep_dagger.dsl.step import Copy, Env, Install, MakePython, Mount, Run, Workdir, Write
 from vep_dagger.explain.document import Change
 
@@ -202,15 +212,30 @@ def _compare_installs(where: str, a: Install, b: Install) -> Iterator[Change]:
     if a.locked is not None or b.locked is not None:
         yield Change(where=where, what="packages", a=_packages(a), b=_packages(b))
         return
-    words = [[word for way in step.alternatives for word in way.requirements] for step in (a, b)]
-    yield from _compare_words(where, "requirement", *words)
-    words = [[word for way in step.alternatives for word in way.overrides] for step in (a, b)]
-    yield from _compare_words(where, "override", *words)
+    yield from _compare_alternatives(where, a.alternatives, b.alternatives)
     yield from _compare_words(where, "excluded package", a.excluded, b.excluded)
     yield from _values(where, before=(a.before, b.before))
     if a.part != b.part:
         parts = tuple(canonical(step.part.canonical()) if step.part else None for step in (a, b))
         yield from _values(where, part=(parts[0], parts[1]))
+
+
+def _compare_alternatives(where: str, a: Sequence[Alternative], b: Sequence[Alternative]) -> Iterator[Change]:
+    """What they ask for, each after the other. What several have in common is told once: they are ways to the same."""
+    found: list[Change] = []
+    for one, other in zip(a, b, strict=False):
+        found += _compare_words(where, "requirement", one.requirements, other.requirements)
+        found += _compare_words(where, "override", one.overrides, other.overrides)
+    # Of those that are left, one side has none.
+    for way in a[len(b) :]:
+        found.append(Change(where=where, what="alternative", a=_asked(way), b=None))
+    for way in b[len(a) :]:
+        found.append(Change(where=where, what="alternative", a=None, b=_asked(way)))
+    yield from dict.fromkeys(found)
+
+
+def _asked(way: Alternative) -> str:
+    return " ".join([*way.requirements, *(f"override {word}" for word in way.overrides)])
 
 
 def _tools(package: LockedPackage) -> str | None:

@@ -26,14 +26,26 @@ class _Token(NamedTuple):
         return lower if lower in (*_OPERATORS, "(", ")") else "word"
 
 
-def select(cells: Sequence[Cell], expression: str) -> tuple[Cell, ...]:
-    """The cells that an expression names, in their order.
+class _Expression(NamedTuple):
+    text: str
+    place: str
+    """Where it was given: an option or an argument."""
+
+    def error(self, what: str, token: _Token, hint: str | None) -> UsageError:
+        line = "".join(character if character.isprintable() else " " for character in self.text)
+        where = Location(self.place, 1, token.column, line, max(1, len(token.text)))
+        return UsageError(what, where=where, hint=hint)
+
+
+def select(cells: Sequence[Cell], text: str, place: str = "-k") -> tuple[Cell, ...]:
+    """The cells that an expression names, in their order. ``place`` is the option or argument that it was given as.
 
     Words are joined by ``and``, ``or``, ``not`` and parentheses; ``not`` binds tightest, then ``and``. A word is a part
     of the slug, or ``axis=label``; capitals and small letters are the same.
 
     :raises UsageError: it cannot be read, one of its words fits no cell of the matrix, or all of it fits none.
     """
+    expression = _Expression(text, place)
     program = _parse(expression)
     slugs = [cell.slug.lower() for cell in cells]
     everything = (1 << len(cells)) - 1
@@ -49,11 +61,11 @@ def select(cells: Sequence[Cell], expression: str) -> tuple[Cell, ...]:
             found = _matching(token.text.lower(), cells, slugs)
             if not found:
                 what = f"no cell has {token.text!r} in its slug, nor as axis=label"
-                raise _error(what, expression, token, _suggestion(token.text, cells))
+                raise expression.error(what, token, _suggestion(token.text, cells))
             stack.append(found)
     chosen = stack.pop()
     if not chosen:
-        raise UsageError(f"-k {expression!r} fits no cell", hint=_some(cells))
+        raise UsageError(f"{place} {text!r} fits no cell", hint=_some(cells))
     bits = f"{chosen:0{len(cells)}b}"[::-1]
     return tuple(cell for cell, bit in zip(cells, bits, strict=True) if bit == "1")
 
@@ -69,12 +81,12 @@ def _matching(word: str, cells: Sequence[Cell], slugs: Sequence[str]) -> int:
     return int("".join("1" if bit else "0" for bit in reversed(bits)) or "0", 2)
 
 
-def _parse(expression: str) -> list[_Token]:
+def _parse(expression: _Expression) -> list[_Token]:
     """The expression in postfix order: the shunting-yard algorithm, which no depth of parentheses can overflow."""
-    tokens = [_Token(match[0], match.start() + 1) for match in _TOKEN.finditer(expression)]
-    end = _Token("", len(expression.rstrip()) + 1)
+    tokens = [_Token(match[0], match.start() + 1) for match in _TOKEN.finditer(expression.text)]
+    end = _Token("", len(expression.text.rstrip()) + 1)
     if not tokens:
-        raise UsageError("-k has no expression", hint="name a part of a slug, or axis=label")
+        raise UsageError(f"{expression.place} is empty", hint="name a part of a slug, or axis=label")
     output: list[_Token] = []
     waiting: list[_Token] = []
     operand = False
@@ -82,8 +94,8 @@ def _parse(expression: str) -> list[_Token]:
         kind = token.kind
         if operand == (kind in ("word", "not", "(")):
             wanted = "'and', 'or' or ')'" if operand else "a word, 'not' or '('"
-            raise _error(
-                f"expected {wanted}, got {token.text!r}", expression, token, "join words with 'and', 'or' and 'not'"
+            raise expression.error(
+                f"expected {wanted}, got {token.text!r}", token, "join words with 'and', 'or' and 'not'"
             )
         operand = kind in ("word", ")")
         if kind == "word":
@@ -91,7 +103,7 @@ def _parse(expression: str) -> list[_Token]:
         elif kind == ")":
             _pop_while(waiting, output, lambda top: top.kind != "(")
             if not waiting:
-                raise _error("nothing opens this ')'", expression, token, None)
+                raise expression.error("nothing opens this ')'", token, None)
             waiting.pop()
         else:
             if kind in ("and", "or"):
@@ -99,21 +111,16 @@ def _parse(expression: str) -> list[_Token]:
                 _pop_while(waiting, output, lambda top, binds=binds: _BINDS.get(top.kind, 0) >= binds)  # type: ignore[misc]
             waiting.append(token)
     if not operand:
-        raise _error("the expression ends where a word is expected", expression, end, None)
+        raise expression.error("the expression ends where a word is expected", end, None)
     _pop_while(waiting, output, lambda top: top.kind != "(")
     if waiting:
-        raise _error("nothing closes this '('", expression, waiting[-1], None)
+        raise expression.error("nothing closes this '('", waiting[-1], None)
     return output
 
 
 def _pop_while(waiting: list[_Token], output: list[_Token], fits: Callable[[_Token], bool]) -> None:
     while waiting and fits(waiting[-1]):
         output.append(waiting.pop())
-
-
-def _error(what: str, expression: str, token: _Token, hint: str | None) -> UsageError:
-    line = "".join(character if character.isprintable() else " " for character in expression)
-    return UsageError(what, where=Location("-k", 1, token.column, line, max(1, len(token.text))), hint=hint)
 
 
 def _suggestion(word: str, cells: Sequence[Cell]) -> str:

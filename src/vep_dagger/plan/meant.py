@@ -34,7 +34,7 @@ def one_deployment(plan: Plan, cell: str) -> Deployment:
 
 def _meant(plan: Plan, cell: str) -> Sequence[PlannedCell]:
     named = tuple(planned for planned in plan.cells if planned.cell.slug == cell)
-    return named or plan.choose(cell).cells
+    return named or plan.choose(cell, "CELL").cells
 
 
 def _only(asked: str, cells: Sequence[PlannedCell], noun: str, found: Mapping[str, T], names: Sequence[str]) -> T:

@@ -57,11 +57,12 @@ class Plan:
     """The images as the recipe made them, before the lock, by the keys that they have with it. Several can come to one:
     a tag, and the commit that it is."""
 
-    def choose(self, only: str | None) -> Plan:
-        """The plan of those cells that the expression chooses; of all, without one. Raises UsageError."""
+    def choose(self, only: str | None, place: str = "-k") -> Plan:
+        """The plan of those cells that the expression chooses, which was given as ``place``; of all, without one.
+        Raises UsageError."""
         if only is None:
             return self
-        chosen = {cell.slug for cell in select(tuple(item.cell for item in self.cells), only)}
+        chosen = {cell.slug for cell in select(tuple(item.cell for item in self.cells), only, place)}
         return replace(self, only=only, cells=tuple(item for item in self.cells if item.cell.slug in chosen))
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from vep_dagger.builders.registry import find_builder
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.stages import images_of
 from vep_dagger.dsl import Image, PlainBase
+from vep_dagger.engines.docker import VARIABLE as DOCKER_VARIABLE
 from vep_dagger.errors import UsageError
 from vep_dagger.jobs.start import server_spec
 from vep_dagger.launchers import ports
@@ -95,9 +97,17 @@ def readable(command: Sequence[str], env: Mapping[str, str]) -> str:
 def _docker_line(image: Image, name: str, spec: ServerSpec, port: int, network: str | None) -> str:
     built = BuiltImage(image.key, "docker", name, (), 0.0, cached=True, env=image.env)
     environment = container_environment(os.environ, built, spec.env, spec.unset)
-    program = Path(os.environ.get("VEP_DOCKER") or "docker").name
-    container = Container(program, name, spec, port, network, "", environment, hf_places(os.environ))
+    container = Container(_client(os.environ), name, spec, port, network, "", environment, hf_places(os.environ))
     return shlex.join(container.pasted(image.env))
+
+
+def _client(environ: Mapping[str, str]) -> str:
+    """Docker's client as a person types it here: the one that is named, unless ``docker`` is that one."""
+    named, path = environ.get(DOCKER_VARIABLE), environ.get("PATH", os.defpath)
+    if not named:
+        return "docker"
+    found = shutil.which(named, path=path)
+    return "docker" if found and found == shutil.which("docker", path=path) else named
 
 
 def _process_line(image: Image, spec: ServerSpec, port: int) -> str:
