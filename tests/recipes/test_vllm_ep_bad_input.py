@@ -76,6 +76,12 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
         ),
         (
             "0.10.1.1",
+            'cuda = "12.6.3"\nnvshmem = { architectures = ["100"] }',
+            r'nvshmem = \{ architectures = \["90a"\] \} pplx',
+            '"12.6.3"',
+        ),
+        (
+            "0.10.1.1",
             "nccl = { gencode = [] }",
             "pin nccl.gencode: an empty list makes a library without code",
             "{ gen",
