@@ -23,8 +23,9 @@ def kinds(base: type[errors.VepError] = errors.VepError) -> Iterator[type[errors
 
 @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_every_error_is_documented_with_its_exit_code(kind: type[errors.VepError]) -> None:
-    tree = (ROOT / "docs" / "errors.md").read_text()
-    assert re.search(rf"── {kind.__name__} .* exit {kind.exit_code}$", tree, re.MULTILINE)
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert re.search(rf"── {kind.__name__} .* exit {kind.exit_code}$", page, re.MULTILINE)
+    assert re.search(rf"^### {kind.__name__}$", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,24 @@ EDITS = {
     "nomodel.toml": ('"./model"', '"./nomodel"'),
     "gpu.toml": (CELLS, 'recipe = "vllm-ep"\n\n[pins]\nvllm = "0.11.0"\n'),
     "matrix.toml": ("", ""),
+    "merged.toml": ("", ""),
 }
+PAGE = " ".join((ROOT / "docs" / "errors.md").read_text().split())
+
+
+def lock_errors() -> Iterator[str]:
+    """What is written in every LockError of the code: the longest part of it that is the same each time."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "LockError"):
+                continue
+            pieces = [each.value for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)]
+            told = max(
+                (piece.split("\n")[0].strip(" )") for piece in pieces if isinstance(piece, str)), key=len, default=""
+            )
+            # What another error says is handed on.
+            if len(told) > len(": "):
+                yield told
 
 
 @pytest.fixture
@@ -47,6 +66,7 @@ def examples(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "examples" / "cpu" / "model", tmp_path / "model")
     for name, (before, after) in EDITS.items():
         (tmp_path / name).write_text(MATRIX.replace(before, after, 1))
+    (tmp_path / "merged.lock").write_text("format = 1\n<<<<<<< HEAD\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").touch()
     return tmp_path
@@ -66,3 +86,9 @@ def test_an_example_is_what_vep_prints(examples: Path, command: str, output: str
 
 def test_there_are_examples_of_the_kinds_that_users_meet() -> None:
     assert len(EXAMPLES) >= 7
+
+
+def test_every_message_about_a_lock_is_on_the_page() -> None:
+    told = list(lock_errors())
+    assert len(told) > 10
+    assert [message for message in told if message not in PAGE] == []
