@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vep_dagger.dsl import PLAIN, Build, Image, Pins, Version, recipe
+from pydantic import ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from vep_dagger.dsl import PLAIN, Build, Commit, Image, Pins, Version, recipe
 
 
 class ToolPins(Pins):
@@ -24,11 +27,28 @@ class ToolPins(Pins):
     flavours: tuple[str, ...] = ()
 
 
+class PartPins(Pins):
+    version: Version = "v3"
+    commit: Commit | None = None
+
+
 class OwnPins(Pins):
     tool: ToolPins = ToolPins()
+    part: PartPins = PartPins()
     kind: Literal["small", "large"] = "small"
     wanted: Version
     word: Version | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> OwnPins:
+        if self.part.version == "v4":
+            error = ValueError("v4 does not fit")
+        elif self.part.version == "v5":
+            error = ValueError("v5 does not fit: leave tool out")
+        else:
+            return self
+        detail = InitErrorDetails(type="value_error", loc=("part",), input=self.part, ctx={"error": error})
+        raise ValidationError.from_exception_data("OwnPins", [detail])
 
 
 @recipe("own")
@@ -60,6 +80,16 @@ def refused(matrix: Path, pins: str) -> MatrixError:
             "pin tool.version: ",
             "leave it out, and v1.2 is taken",
         ),
+        (
+            'part = "main"\nwanted = "1"',
+            "pin part.version: ",
+            "leave it out, and v3 is taken; a commit is written beside the release: "
+            'part = { version = "…", commit = "…" }',
+        ),
+        ('part = { commit = "main" }\nwanted = "1"', "pin part.commit: 'main' is no commit", None),
+        ('part = "v4"\nwanted = "1"', "pin part: v4 does not fit", "leave it out, and v3 is taken"),
+        ('part = { version = "v4" }\nwanted = "1"', "pin part: v4 does not fit", "leave it out, and v3 is taken"),
+        ('part = "v5"\nwanted = "1"', "pin part: v5 does not fit: leave tool out", None),
         ('wanted = "main"', "pin wanted: 'main' is no release", None),
         ('wanted = "1"\nword = "main"', "pin word: 'main' is no release", None),
         ("tool = { version = 2 }\nwanted = '1'", "pin tool.version: expected text, got a whole", "write it in quotes"),

@@ -215,7 +215,7 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
             "0.10.1.1",
             'nccl = "master"',
             "pin nccl.version: 'master' is no release: a branch moves, so write a release or its tag, .* "
-            "help: leave it out, and v2.27.7-1 is taken",
+            r'help: leave it out, and v2.27.7-1 is taken; .*: nccl = \{ version = "…", commit = "…" \}',
             '"master"',
         ),
         (

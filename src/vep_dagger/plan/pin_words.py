@@ -40,8 +40,12 @@ def pin_error(matrix: Matrix, recipe: Recipe[Any], cell: Cell, error: Validation
     called = f"pin {'.'.join((pin, *inside))}"
     context = first.get("ctx", {})
     if cause := context.get("error"):
-        hint = _without(recipe, cell, pin, inside) if isinstance(cause, SpellingError) else None
-        return MatrixError(f"{called}: {cause}", where=place, hint=hint)
+        # What does not fit its neighbours says itself which key to leave out, where that is not the whole pin.
+        spelling = isinstance(cause, SpellingError)
+        told = not spelling and (inside or "leave" in str(cause))
+        return MatrixError(
+            f"{called}: {cause}", where=place, hint=None if told else _without(recipe, cell, pin, inside)
+        )
     if kind in EXPECTED:
         bare = kind == "string_type" and isinstance(value, bool | int | float)
         return MatrixError(
@@ -59,15 +63,19 @@ def _without(recipe: Recipe[Any], cell: Cell, pin: str, inside: list[str]) -> st
     """What is taken of a component if nothing is written instead, where the cell's other pins are right."""
     pins = {name: thaw(value) for name, value in cell.settings.pins}
     written = pins.pop(pin, None)
-    if isinstance(written, dict) and (rest := {key: value for key, value in written.items() if key not in inside[:1]}):
-        pins[pin] = rest
+    if isinstance(written, dict) and inside:
+        pins |= {pin: rest} if (rest := {key: value for key, value in written.items() if key != inside[0]}) else {}
     try:
         taken = getattr(recipe.pins_type.model_validate(pins), pin)
     except ValidationError:
         return None
-    if isinstance(taken, Pins) and inside:
-        taken = getattr(taken, inside[0])
-    return f"leave it out, and {taken} is taken" if isinstance(taken, str) else None
+    commit = ""
+    if isinstance(taken, Pins):
+        key, *_ = inside or type(taken).model_fields
+        if key == "version" and inside and "commit" in type(taken).model_fields:
+            commit = f'; a commit is written beside the release: {pin} = {{ version = "…", commit = "…" }}'
+        taken = getattr(taken, key)
+    return f"leave it out, and {taken} is taken{commit}" if isinstance(taken, str) else None
 
 
 def _known(recipe: Recipe[Any], pin: str | None) -> list[str]:
