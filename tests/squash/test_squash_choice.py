@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from vep_dagger import cli
+from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.errors import MachineError, UsageError
 from vep_dagger.squash.choice import find_enroot
+from vep_dagger.squash.make import find_tools
 
 MATRIX = Path(__file__).parents[2] / "examples" / "hello" / "matrix.toml"
 
@@ -43,6 +46,16 @@ def test_enroot_cannot_be_had_for_an_archive_nor_where_there_is_none(with_enroot
     assert "--with mksquashfs" in (caught.value.hint or "")
     with pytest.raises(MachineError, match="no enroot on PATH"):
         find_enroot("enroot", "docker", {"PATH": "/nowhere"})
+
+
+def test_enroot_is_not_enough_without_mksquashfs_and_the_page_of_steps_says_so(with_enroot: dict[str, str]) -> None:
+    with pytest.raises(MachineError, match="no mksquashfs on PATH"):
+        find_tools("docker", BuildSettings(environ=with_enroot), None)
+    seed = (MATRIX.parents[2] / "docs" / "seed.md").read_text()
+    needs, _, rest = seed.partition("| step | by hand |")
+    (row,) = re.findall(r"^\| (.+) \| step 4 \|$", needs, re.MULTILINE)
+    assert row.startswith("`mksquashfs` 4.5 or newer")
+    assert "`mksquashfs` 4.5 or newer" in rest.partition("## 4. A SquashFS file")[2].partition("## 5.")[0]
 
 
 @pytest.mark.parametrize(
