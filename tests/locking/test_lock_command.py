@@ -334,3 +334,12 @@ def test_packages_without_a_solution_are_not_in_the_lock_and_the_check_names_the
     make_wheel("gadget", "2.0")
     assert vep("lock").code == 0
     assert vep("lock", "--check").code == 0
+
+
+def test_packages_that_uv_may_not_ask_for_are_unseen(lab: LockLab, vep: CommandLine, offline: Path) -> None:
+    ask_for(lab, "gadget>=2")
+    said = vep("lock")
+    assert said.code == 3
+    assert "the package index cannot be reached: Because gadget was not found in the cache" in said.err
+    assert f'unseen = "{UNREACHED}"' in lab.lock.read_text()
+    assert vep("lock", "--check").code == 0

@@ -171,6 +171,7 @@ def test_the_same_request_has_the_same_answer(resolve: Resolve, links: Path) -> 
 
 def test_what_cannot_be_had_is_an_error_of_one_line_that_names_it(resolve: Resolve, links: Path) -> None:
     wheel(links, "vep-app", "1.0", needs=("vep-lost>=2",))
+    wheel(links, "vep-lost", "1.0")
     with pytest.raises(LockError, match="vep-lost") as caught:
         resolve("vep-app")
     assert "\n" not in caught.value.what

@@ -168,8 +168,11 @@ def test_a_file_that_is_no_source_distribution_is_refused(tmp_path: Path) -> Non
         build_system(file, file.as_uri())
 
 
-def test_a_tool_that_nobody_has_is_an_error_that_names_what_it_is_for(resolve: Resolve, links: Path) -> None:
+def test_a_tool_that_nobody_has_is_an_error_that_names_what_it_is_for(
+    resolve: Resolve, links: Path, make_wheel: MakeWheel
+) -> None:
     make_sdist(links, "vep-app", requires=("vep-lost>=2",))
+    make_wheel("vep-lost", "1.0")
     with pytest.raises(LockError, match=r"what builds vep-app 1\.0 cannot be locked: .*vep-lost") as caught:
         resolve("vep-app")
     assert "\n" not in caught.value.what

@@ -39,6 +39,8 @@ from vep_dagger.plan.locking import PythonRequest
 TIMEOUT_S = 600
 """For one resolution: where there is only a source distribution, uv may have to build it."""
 
+_OFFLINE = re.compile(r"the network was disabled")
+"""uv was told to ask nobody (``UV_OFFLINE``): what it has not is then no answer."""
 _NO_WHEELS = re.compile(r"no (usable )?wheels|building from source is disabled")
 _MISMATCH = re.compile(r"Hash mismatch for `([^`]+)`\s+Expected:\s+sha256:(\w+)\s+Computed:\s+sha256:(\w+)")
 _RESULT = "pylock.toml"
@@ -265,7 +267,7 @@ class _Resolution:
             )
         what = self._hidden(unavailable(lines) or next((line for line in reversed(lines) if line.strip()), "uv failed"))
         where = " ".join(way.requirements)
-        if UNREACHABLE.search("\n".join(lines)):
+        if any(why.search("\n".join(lines)) for why in (UNREACHABLE, _OFFLINE)):
             return MachineError(
                 f"the package index cannot be reached: {what}",
                 where=where,
