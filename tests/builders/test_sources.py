@@ -18,6 +18,7 @@ import pytest
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.sources.fetch import fetch
 from vep_dagger.dsl import GitSource, HttpSource, git, http
+from vep_dagger.dsl.source import COMMIT_FILE
 from vep_dagger.errors import BuildError, MachineError, VepError
 
 Get = Callable[..., Path]
@@ -164,7 +165,7 @@ class TestGit:
         (repository.path / "text").write_text("two\n")
         repository.commit()
         tree = get(git(repository.url, first, ref="v1"))
-        assert files_of(tree) == {"text", "program", "link"}
+        assert files_of(tree) == {"text", "program", "link", COMMIT_FILE}
         assert (tree / "text").read_text() == "one\n"
         assert (tree / "program").stat().st_mode & 0o777 == 0o755
         assert (tree / "text").stat().st_mode & 0o777 == 0o644

@@ -12,14 +12,19 @@ from typing import TypeAlias
 
 from vep_dagger.dsl.key import Canonical
 
+COMMIT_FILE = ".vep-commit"
+"""The file at the top of a git tree that holds its commit object, as git hashes it: a tree without ``.git`` can be held
+against its commit with nothing else.
+"""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class GitSource:
-    """A git tree at one full commit, without its ``.git``, and with its submodules at the commits that the tree names
-    unless ``submodules`` is false. ``ref`` is the tag or branch a person wrote, kept for reading and for the lock.
+    """A git tree at one full commit, with :data:`COMMIT_FILE` instead of its ``.git``, and with its submodules at the
+    commits that the tree names unless ``submodules`` is false. ``ref`` is the tag or branch a person wrote, kept for reading and for the lock.
     """
 
     url: str

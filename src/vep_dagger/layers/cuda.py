@@ -49,6 +49,10 @@ PATH = f"{HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 STUBS = f"{HOME}/lib64/stubs"
 """Where the toolkit has a ``libcuda.so`` to link with, since the driver's own belongs to the host."""
 
+OWN_CCCL = 13
+"""The first CUDA with CCCL's headers (``cuda/std``, ``thrust``) in a directory of their own, where nvcc alone looks:
+C++ files of kernels include them too (vLLM's tools/ep_kernels mends DeepEP's setup.py for it)."""
+
 TOOLKIT = (
     "cuda-cccl", "cuda-cudart-dev", "cuda-cuobjdump", "cuda-driver-dev", "cuda-nvcc", "cuda-nvrtc-dev",
     "libcublas-dev", "libcurand-dev",
@@ -59,11 +63,18 @@ FlashInfer nvcc through ninja. nvcc brings the host's compiler with it."""
 RUN_TIME = ("ca-certificates", "libhwloc15", "libnl-route-3-200", "ninja-build")
 """Libraries that the layers' own link, and what FlashInfer compiles with."""
 
-IN_THE_WAY = ("ibverbs-utils", "libibverbs-dev", "libibverbs1", "libmlx5-1", "libnccl-dev", "libnccl2")
-"""Packages that bring a second NCCL, or an rdma-core older than the one of the EFA installer."""
+IN_THE_WAY = (
+    "cuda-compat-[0-9-]+", "ibverbs-providers", "ibverbs-utils", "libibverbs-dev", "libibverbs1", "libmlx5-1",
+    "libnccl-dev", "libnccl2",
+)  # fmt: skip
+"""Packages (patterns of whole names) that bring a second NCCL, a driver's library, or an rdma-core older than the one
+of the EFA installer."""
 
-LEFT_BEHIND = ("/opt/hpcx", "/usr/local/mpi", "/etc/ld.so.conf.d/hpcx.conf", "/var/lib/apt/lists")
-"""A second MPI that some images hold, and apt's lists, which are of the day."""
+LEFT_BEHIND = (
+    "/opt/hpcx", "/usr/local/mpi", "/etc/ld.so.conf.d/hpcx.conf", "/etc/libibverbs.d", "/var/lib/apt/lists",
+)  # fmt: skip
+"""A second MPI that some images hold, the providers of an rdma-core that is gone, and apt's lists, which are of the
+day."""
 
 BUILD_TOOLS = (
     "autoconf", "automake", "ca-certificates", "cmake", "git", "libhwloc-dev", "libnuma-dev", "libtool",
@@ -71,14 +82,21 @@ BUILD_TOOLS = (
 )  # fmt: skip
 
 # Only what is there can be removed: apt refuses a name that it has never heard of, and bases differ in what they hold.
+# Whether it is gone is looked at, since an image with a second NCCL works until it does not.
 PREPARE = """
 set -eu
-present=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' | sed -n 's/^.i //p')
-unwanted=$(for name in %s; do echo "$present" | grep -x "$name" || true; done)
+in_the_way() {
+  packages=$(dpkg-query -W -f '${db:Status-Status} ${Package}\\n')
+  echo "$packages" | sed -n 's/^installed //p' | grep -xE '%s' || true
+}
 apt-get update
+unwanted=$(in_the_way)
 if [ -n "$unwanted" ]; then apt-get purge -y --allow-change-held-packages $unwanted; fi
 apt-get install -y --no-install-recommends "$@"
+left=$(in_the_way)
+if [ -n "$left" ]; then echo "still in the way:" $left >&2; exit 1; fi
 rm -rf %s
+mkdir -p /etc/libibverbs.d
 ldconfig
 """
 
@@ -111,6 +129,15 @@ class Pins(LayerPins):
         return tuple(f"{name}-{self.minor.replace('.', '-')}" for name in TOOLKIT)
 
 
+def preparation() -> str:
+    """The script that removes what is in the way and installs the packages that are its arguments.
+
+    It leaves an empty ``/etc/libibverbs.d``: libibverbs warns in every process where that is missing, and what the EFA
+    layer has for it is named in a variable.
+    """
+    return PREPARE % ("|".join(IN_THE_WAY), " ".join(LEFT_BEHIND))
+
+
 def without_driver(*argv: str) -> tuple[str, ...]:
     """A command that finds the toolkit's stub where the driver's ``libcuda.so.1`` would be, for a check without a GPU.
 
@@ -132,13 +159,11 @@ def _runtime_image(pins: Pins) -> ImageSource:
     return image(pins.runtime or f"nvidia/cuda:{pins.version}-runtime-{pins.distribution}", pins.runtime_digest)
 
 
-def _prepared(build: Build, pins: Pins, packages: tuple[str, ...]) -> Build:
+def _prepared(build: Build, packages: tuple[str, ...]) -> Build:
     """Remove what is in the way, add ``packages``; never an upgrade, which would change the image behind its digest."""
-    unwanted = (*IN_THE_WAY, f"cuda-compat-{pins.minor.replace('.', '-')}")
-    script = PREPARE % (" ".join(unwanted), " ".join(LEFT_BEHIND))
     return (
         build.env(DEBIAN_FRONTEND="noninteractive")
-        .run("sh", "-c", script, "prepare", *packages)
+        .run("sh", "-c", preparation(), "prepare", *packages)
         .export(CUDA_HOME=HOME)
         .program(f"{HOME}/bin")
     )
@@ -147,13 +172,16 @@ def _prepared(build: Build, pins: Pins, packages: tuple[str, ...]) -> Build:
 @layer(prefix="/", source=_devel_image, name="cuda")
 def devel(build: Build, pins: Pins) -> Build:
     """The whole toolkit, and the tools that the components' builds ask for."""
-    return _prepared(build, pins, BUILD_TOOLS)
+    built = _prepared(build, BUILD_TOOLS)
+    if int(pins.version.partition(".")[0]) >= OWN_CCCL:
+        built = built.export(CPLUS_INCLUDE_PATH=f"{HOME}/include/cccl")
+    return built
 
 
 @layer(prefix="/", source=_runtime_image, name="cuda_runtime")
 def runtime(build: Build, pins: Pins) -> Build:
     """CUDA's libraries, and as much of the toolkit as compiles kernels at run time."""
-    built = _prepared(build, pins, (*pins.compiler, *RUN_TIME))
+    built = _prepared(build, (*pins.compiler, *RUN_TIME))
     return built.check(
         "kernels can be compiled at run time", f"{HOME}/bin/nvcc", "--version", expect=f"release {pins.minor}"
     )

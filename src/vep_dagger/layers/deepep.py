@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
-from vep_dagger.layers import cuda, kernels, nvshmem, torch
+from vep_dagger.layers import cuda, kernels, nvshmem, provenance, torch
 from vep_dagger.layers.architectures import TorchArchitectures
 
 PREFIX = "/opt/deepep"
@@ -32,7 +32,7 @@ def deepep(build: Build, pins: Pins) -> Build:
     build = build.mount(git("https://github.com/deepseek-ai/DeepEP.git", pins.commit), "/src").env(
         NVSHMEM_DIR=nvshmem.PREFIX, TORCH_CUDA_ARCH_LIST=";".join(pins.architectures)
     )
-    built = torch.install_kernels(build, "/src", PREFIX)
+    built = torch.install_kernels(provenance.recorded(build, PREFIX), "/src", PREFIX)
     return (
         kernels.proven(built, "DeepEP", PREFIX, pins.commit)
         .check("DeepEP has its kernels over NVSHMEM", *cuda.without_driver("python3", "-c", CHECK), expect="91887744")

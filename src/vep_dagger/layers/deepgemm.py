@@ -6,7 +6,7 @@ Source: https://github.com/deepseek-ai/DeepGEMM (README, setup.py, .gitmodules, 
 from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
-from vep_dagger.layers import cuda, kernels, torch
+from vep_dagger.layers import cuda, kernels, provenance, torch
 
 PREFIX = "/opt/deepgemm"
 
@@ -32,6 +32,9 @@ cuobjdump -elf "$work/kernel.cubin" | grep -m1 -o 'probe'
 """
 
 
+IMPORT = "import torch, deep_gemm; print('deep_gemm of', *deep_gemm.__path__)"
+
+
 class Pins(LayerPins):
     """The commit, and those of its submodules, which a git tree names but does not hold.
 
@@ -53,10 +56,11 @@ def deepgemm(build: Build, pins: Pins) -> Build:
         .mount(git("https://github.com/NVIDIA/cutlass.git", pins.cutlass, submodules=False), "/src/third-party/cutlass")
         .mount(git("https://github.com/fmtlib/fmt.git", pins.fmt, submodules=False), "/src/third-party/fmt")
     )
-    built = torch.install_kernels(build, "/src", PREFIX)
+    links = {"third-party/cutlass": pins.cutlass, "third-party/fmt": pins.fmt}
+    built = torch.install_kernels(provenance.recorded(build, PREFIX, submodules=links), "/src", PREFIX)
     # torch first: the extension finds torch's libraries only in a process that has them.
     return (
         kernels.proven(built, "DeepGEMM", PREFIX, pins.commit)
-        .check("DeepGEMM can be imported", *cuda.without_driver("python3", "-c", "import torch, deep_gemm"))
+        .check("DeepGEMM can be imported", *cuda.without_driver("python3", "-c", IMPORT), expect="deep_gemm of")
         .check("DeepGEMM's kernels compile in the image", "sh", "-c", COMPILE, expect="probe")
     )

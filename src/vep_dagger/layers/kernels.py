@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vep_dagger.compat import Compat
 from vep_dagger.dsl import Build
+from vep_dagger.layers import provenance
 
 # libcuda.so.1 is the driver's. torch's libraries are found in a process that has loaded torch, as these modules'
 # users do; the loader alone finds them by what is put on its path here.
@@ -19,24 +20,20 @@ for each in "$torch"/../nvidia/*/lib; do if [ -d "$each" ]; then libraries="$lib
 found=$(find "$0" -name '*.so' -type f)
 test -n "$found"
 for library in $found; do
-  missing=$(LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" ldd "$library" 2>&1 |
-    grep 'not found' | grep -v 'libcuda\\.so\\.1 ' || true)
+  needed=$(LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" ldd "$library" 2>&1) || {
+    echo "ldd $library: $needed"; exit 1
+  }
+  missing=$(echo "$needed" | grep 'not found' | grep -v 'libcuda\\.so\\.1 ' || true)
   if [ -n "$missing" ]; then echo "$library:"; echo "$missing"; exit 1; fi
   echo "$library finds its libraries"
 done
 """
 
-COMMIT_FILE = "vep-commit"
-"""Beside the packages, the commit that they were built from: their own versions do not tell, without a git tree."""
 
-
-def proven(build: Build, name: str, prefix: str, commit: str) -> Build:
-    """The build with its commit written down, and the proofs that every package of kernels has."""
-    return (
-        build.write(f"{prefix}/{COMMIT_FILE}", f"{commit}\n")
-        .check(f"{name} is of the pinned commit", "cat", f"{prefix}/{COMMIT_FILE}", expect=commit)
-        .check(f"{name}'s libraries find what they need", "sh", "-c", LDD, prefix)
-    )
+def proven(build: Build, name: str, prefix: str, commit: str, *, compiled: bool = True) -> Build:
+    """The build with the proofs that every package of kernels has; ``compiled`` is whether it has libraries."""
+    built = provenance.proven(build, name, prefix, commit, least=1)
+    return built.check(f"{name}'s libraries find what they need", "sh", "-c", LDD, prefix) if compiled else built
 
 
 def used_by(vllm: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ own tools had.
 from __future__ import annotations
 
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
-from vep_dagger.layers import cuda, kernels, nvshmem, torch
+from vep_dagger.layers import cuda, kernels, nvshmem, provenance, torch
 from vep_dagger.layers.architectures import TorchArchitectures
 
 PREFIX = "/opt/pplx"
@@ -36,7 +36,7 @@ def pplx(build: Build, pins: Pins) -> Build:
     build = build.mount(git("https://github.com/ppl-ai/pplx-kernels.git", pins.commit), "/src").env(
         TORCH_CUDA_ARCH_LIST=";".join(pins.architectures), CMAKE_PREFIX_PATH=nvshmem.PREFIX
     )
-    built = torch.install_kernels(build, "/src", PREFIX)
+    built = torch.install_kernels(provenance.recorded(build, PREFIX), "/src", PREFIX)
     return kernels.proven(built, "pplx-kernels", PREFIX, pins.commit).check(
         "pplx-kernels reach NVSHMEM's bootstrap", *cuda.without_driver("python3", "-c", CHECK), expect="128 bytes"
     )

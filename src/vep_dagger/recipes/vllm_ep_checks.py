@@ -77,6 +77,7 @@ TOOLS = 'set -e; for tool in nvcc cuobjdump ninja g++; do command -v "$tool"; do
 """What DeepGEMM and FlashInfer call at run time."""
 
 DRIVERS = """
+command -v find || exit 1
 found=$(find / -xdev -name 'libcuda.so.[0-9]*' -not -path '*/stubs/*' 2>/dev/null)
 if [ -n "$found" ]; then echo "the driver's library belongs to the host, and the image has $found"; exit 1; fi
 echo 'no libcuda.so.1 in the image'
@@ -84,6 +85,7 @@ echo 'no libcuda.so.1 in the image'
 """A driver's library in an image hides the host's, which alone fits the host's kernel module."""
 
 LOAD_VLLM = "import vllm, vllm._C, vllm._moe_C; print('vllm', vllm.__version__)"
+LOAD_VENDORED = "import torch, vllm.third_party.deep_gemm as found; print('deep_gemm of', *found.__path__)"
 
 TOKENIZE = """
 import tempfile
@@ -138,6 +140,6 @@ def proven(build: Build, pins: VllmEpPins) -> Build:
     )  # fmt: skip
     if kernels.vendors_deepgemm(pins.vllm):
         build = build.check(
-            "the DeepGEMM in vLLM can be imported", *loading("import torch, vllm.third_party.deep_gemm")
+            "the DeepGEMM in vLLM can be imported", *loading(LOAD_VENDORED), expect="deep_gemm of"
         )
     return build

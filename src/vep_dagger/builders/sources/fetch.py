@@ -2,7 +2,8 @@
 
 ::
 
-    <cache>/sources/git/<commit>        a tree, without .git; <commit>-bare without its submodules' content
+    <cache>/sources/commit/<commit>     a tree, with its commit instead of .git; <commit>-bare without its submodules'
+                                        content
     <cache>/sources/http/<sha256>       a file
     <cache>/sources/tree/<sha256>       an archive, unpacked
     <cache>/sources/building/           being fetched, or left by a dead process
@@ -48,7 +49,7 @@ async def fetch(source: GitSource | HttpSource, settings: BuildSettings, say: Sa
 
     cache = _Cache(cache_root(settings.environ) / "sources")
     if isinstance(source, GitSource):
-        name = f"git/{source.commit}" + ("" if source.submodules else "-bare")
+        name = f"commit/{source.commit}" + ("" if source.submodules else "-bare")
         return await cache.get(name, shown(source.url), lambda place: checkout(source, place, settings, say))
     file_name = f"http/{source.sha256}"
     if not source.unpack:

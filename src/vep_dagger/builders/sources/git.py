@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from vep_dagger.builders.mirrors import rewrite, shown
 from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.surroundings import for_commands
 from vep_dagger.dsl import GitSource, short
+from vep_dagger.dsl.source import COMMIT_FILE
 from vep_dagger.errors import BuildError, LaunchError, MachineError
 from vep_dagger.processes.run import run_logged
 
@@ -58,9 +60,14 @@ _SETTINGS = {
 }
 
 
+def _hash(kind: str, content: bytes) -> str:
+    """As git hashes an object."""
+    return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+
+
 async def checkout(source: GitSource, place: Path, settings: BuildSettings, say: Say) -> None:
-    """The tree of ``source.commit`` at ``place``, with its submodules, without ``.git``; modes are 0755 and 0644, and
-    times those of the commit. Raises BuildError and MachineError.
+    """The tree of ``source.commit`` at ``place``, with its submodules, and with the commit object instead of ``.git``;
+    modes are 0755 and 0644, and times those of the commit. Raises BuildError and MachineError.
     """
     await _Checkout(source, place, settings, say).run()
 
@@ -88,8 +95,16 @@ class _Checkout:
         await self._git("checkout", "--quiet", "--detach", commit)
         if self._source.submodules and (self._place / ".gitmodules").exists():
             await self._submodules()
+        await self._keep_commit()
         _, said = await self._run("log", "-1", "--format=%ct", commit)
         await anyio.to_thread.run_sync(_settle, self._place, int(said[-1]))
+
+    async def _keep_commit(self) -> None:
+        code, said = await self._run("cat-file", "commit", self._commit)
+        content = self._log.read_bytes()
+        if code or _hash("commit", content) != self._commit:
+            raise MachineError(f"git cat-file does not give the commit:{last_lines(said)}", where=self._from)
+        (self._place / COMMIT_FILE).write_bytes(content)
 
     async def _fetch(self) -> None:
         commit = self._commit
