@@ -238,6 +238,7 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
             "pin cuda.version: '12.8' is no release of CUDA .* write a full one, such as 12.8.1",
             '"12.8"',
         ),
+        ("0.20.0", 'cuda = "13.0"', "write a full one, such as 13.0.3", '"13.0"'),
         ("0.10.1.1", 'cuda = "cu126"', "write a full one, such as 12.6.3", '"cu126"'),
         ("0.10.1.1", "efa = { version = 2 }", "pin efa.version: expected text, .* write it in quotes", "{ version"),
         ("0.10.1.1", 'cuda = { devel = "" }', "pin cuda.devel: '' is no name of an image", "{ devel"),

@@ -18,10 +18,10 @@ from vep_dagger.dsl import Build, ImageSource, LayerPins, SpellingError, image, 
 CORRECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "11.8": "11.8.0", "12.0": "12.0.1", "12.1": "12.1.1", "12.2": "12.2.2", "12.3": "12.3.2", "12.4": "12.4.1",
-        "12.5": "12.5.1", "12.6": "12.6.3", "12.8": "12.8.1", "12.9": "12.9.1", "13.0": "13.0.2",
+        "12.5": "12.5.1", "12.6": "12.6.3", "12.8": "12.8.1", "12.9": "12.9.1", "13.0": "13.0.3",
     }
 )  # fmt: skip
-"""The last release of each minor one, for people who write that alone."""
+"""The last known release of each minor one, for people who write that alone."""
 
 
 def _release(value: str) -> str:
