@@ -36,7 +36,7 @@ def changed(keys: Keys, before: Image, after: Image) -> set[str]:
         ({"aws_ofi_nccl": "v1.17.0"}, {"aws_ofi_nccl"}),
         ({"nccl_tests": "v2.17.6"}, {"nccl_tests"}),
         ({"pplx": OTHER}, {"pplx"}),
-        ({"deepgemm": OTHER}, {"deepgemm"}),
+        ({"deepgemm": {"commit": OTHER, "cutlass": OTHER, "fmt": OTHER}}, {"deepgemm"}),
         ({"deepep": OTHER}, {"deepep"}),
         ({"torch": {"build": "cu126"}}, {"torch_build", "pplx", "deepgemm", "deepep"}),
         ({"python": "3.12.10"}, {"python", "torch_build", "pplx", "deepgemm", "deepep"}),

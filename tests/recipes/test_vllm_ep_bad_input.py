@@ -279,8 +279,8 @@ def test_a_pin_that_cannot_be_is_refused_at_its_place(
             f'pplx = "2bd6e30{"0" * 33}"',
             "pplx-kernels 2bd6e30 dropped nvshmem_alloc_empty_unique_id.*pin 12cecfda252e4e646417ac263d96e994d476ee5d",
         ),
-        ("0.11.0", 'nvshmem = "v3.5.19-1"', r"DeepEP .* can fault on NVSHMEM 3.5.19 .*pin one below 3.5.19"),
-        ("0.20.0", 'cuda = "13.0.2"', 'NVSHMEM 3.3.9 is an archive for CUDA 12, .*nvshmem = "v3.4.5-0"'),
+        ("0.11.0", 'nvshmem = "v3.5.19-1"', r"DeepEP's first interface can fault on NVSHMEM 3.5.19 .*below 3.5.19"),
+        ("0.20.0", 'nvshmem = "3.3.9"', 'NVSHMEM 3.3.9 is an archive for CUDA 12, .*nvshmem = "v3.4.5-0"'),
         (
             "0.20.2",
             'cuda = "13.0.2"\nnvshmem = "v3.4.5-0"\npython = "3.13.1"',
@@ -301,7 +301,7 @@ def test_pins_that_are_known_to_fail_together_make_a_cell_impossible_and_no_erro
     ("vllm", "pins"),
     [
         ("0.20.0", 'cuda = "13.0.2"\nnvshmem = "v3.4.5-0"'),
-        ("0.16.0", 'nvshmem = "v3.4.5-0"'),
+        ("0.17.0", 'nvshmem = "v3.4.5-0"'),
         ("0.11.0", 'platform = "linux/arm64"'),
         ("0.10.1.1", 'cuda = "12.4.1"\ntorch = { build = "pypi" }\n'
          'nccl = { gencode = ["90"] }\nnccl_tests = { gencode = ["90"] }\nnvshmem = { architectures = ["90a"] }\n'

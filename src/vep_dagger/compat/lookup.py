@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -67,6 +68,12 @@ class Compat:
     def load(cls, overlay: Path | None = None) -> Compat:
         """The shipped data, with a user's file on top; an error names the file, the row and the nearest right word."""
         return cls(DataFiles(overlay))
+
+    @classmethod
+    @cache
+    def shipped(cls) -> Compat:
+        """The shipped data alone, read once: nobody changes those files while a program runs."""
+        return cls.load()
 
     @property
     def releases(self) -> tuple[str, ...]:

@@ -5,8 +5,13 @@ Source: https://github.com/deepseek-ai/DeepGEMM (README, setup.py, .gitmodules, 
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import model_validator
+
 from vep_dagger.dsl import Build, Commit, LayerPins, git, layer
 from vep_dagger.layers import cuda, kernels, provenance, torch
+from vep_dagger.layers.known import commit_of, with_submodules
 
 PREFIX = "/opt/deepgemm"
 
@@ -16,12 +21,13 @@ COMPILE = f"""
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-header=$(find {PREFIX}/deep_gemm/include -name sm90_bf16_gemm.cuh -o -name 'sm90_fp8_gemm_1d2d.cuh' | sort | head -n 1)
+header=$(find {PREFIX}/deep_gemm/include -name sm90_fp8_gemm_1d2d.cuh -o -name fp8_gemm.cuh | head -n 1)
 echo "#include <${{header#{PREFIX}/deep_gemm/include/}}>" >"$work/kernel.cu"
 cat >>"$work/kernel.cu" <<'END'
+using namespace deep_gemm;
 extern "C" __global__ void __launch_bounds__(128, 1) probe(float* out) {{
     cutlass::arch::warpgroup_reg_alloc<232>();
-    out[threadIdx.x] = static_cast<float>(deep_gemm::ceil_div(threadIdx.x, 3u));
+    out[threadIdx.x] = static_cast<float>(ceil_div(threadIdx.x, 3u));
 }}
 END
 nvcc "$work/kernel.cu" -o "$work/kernel.cubin" -std=c++20 --gpu-architecture=sm_90a -cubin -O3 \\
@@ -36,14 +42,31 @@ IMPORT = "import torch, deep_gemm; print('deep_gemm of', *deep_gemm.__path__)"
 
 
 class Pins(LayerPins):
-    """The commit, and those of its submodules, which a git tree names but does not hold.
+    """The commit, and those of its submodules, which a git tree names but does not hold: for commits that vLLM builds
+    they are known (``compat/pins.toml``), for others they have to be pinned as well.
 
     No architectures: it compiles where it runs.
     """
 
     commit: Commit = "ea9c5d9270226c5dd7a577c212e9ea385f6ef048"
-    cutlass: Commit = "a49a78ffefc86a87160dfe0ccc3a3a2d1622c918"
-    fmt: Commit = "553ec11ec06fbe0beebfbb45f9dc3c9eabd83d28"
+    cutlass: Commit | None = None
+    fmt: Commit | None = None
+    """None for a commit from before its C++ extension, which alone uses it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _submodules_of_the_commit(cls, value: Any) -> Any:
+        return with_submodules("deepgemm", value, cls.model_fields["commit"].default)
+
+    @model_validator(mode="after")
+    def _submodules_are_known(self) -> Pins:
+        if self.cutlass and (self.fmt or commit_of("deepgemm", self.commit)):
+            return self
+        raise ValueError(
+            f"the submodules of DeepGEMM {self.commit[:7]} are not known here, and another commit's may not compile: "
+            f'pin them too, deepgemm = {{ commit = "{self.commit}", cutlass = "…", fmt = "…" }}, as '
+            f"`git ls-tree {self.commit[:7]} third-party/` names them in a clone"
+        )
 
 
 @layer(prefix=PREFIX, needs=[cuda.devel, torch.torch_build])
@@ -51,16 +74,18 @@ def deepgemm(build: Build, pins: Pins) -> Build:
     """The Python package with the headers that its compiler needs at run time. Its submodules are sources of their own,
     so that each is pinned, cached and mirrored by itself.
     """
-    build = (
-        build.mount(git("https://github.com/deepseek-ai/DeepGEMM.git", pins.commit, submodules=False), "/src")
-        .mount(git("https://github.com/NVIDIA/cutlass.git", pins.cutlass, submodules=False), "/src/third-party/cutlass")
-        .mount(git("https://github.com/fmtlib/fmt.git", pins.fmt, submodules=False), "/src/third-party/fmt")
-    )
+    source = git("https://github.com/deepseek-ai/DeepGEMM.git", pins.commit, submodules=False)
+    cutlass = git("https://github.com/NVIDIA/cutlass.git", pins.cutlass, submodules=False)
+    build = build.mount(source, "/src").mount(cutlass, "/src/third-party/cutlass")
+    if pins.fmt:
+        fmt = git("https://github.com/fmtlib/fmt.git", pins.fmt, submodules=False)
+        build = build.mount(fmt, "/src/third-party/fmt")
     links = {"third-party/cutlass": pins.cutlass, "third-party/fmt": pins.fmt}
-    built = torch.install_kernels(provenance.recorded(build, PREFIX, submodules=links), "/src", PREFIX)
+    build = provenance.recorded(build, PREFIX, submodules={path: link for path, link in links.items() if link})
+    built = torch.install_kernels(build, "/src", PREFIX)
     # torch first: the extension finds torch's libraries only in a process that has them.
     return (
-        kernels.proven(built, "DeepGEMM", PREFIX, pins.commit)
+        kernels.proven(built, "DeepGEMM", PREFIX, pins.commit, compiled=pins.fmt is not None)
         .check("DeepGEMM can be imported", *cuda.without_driver("python3", "-c", IMPORT), expect="deep_gemm of")
         .check("DeepGEMM's kernels compile in the image", "sh", "-c", COMPILE, expect="probe")
     )

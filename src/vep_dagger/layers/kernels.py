@@ -38,7 +38,7 @@ def proven(build: Build, name: str, prefix: str, commit: str, *, compiled: bool 
 
 def used_by(vllm: str) -> frozenset[str]:
     """The kernels that a vLLM release can use and does not hold itself: of ``pplx``, ``deepgemm`` and ``deepep``."""
-    compat = Compat.load()
+    compat = Compat.shipped()
     backends = {"pplx": "pplx", "deepep": "deepep_low_latency"}
     used = {
         name
@@ -50,5 +50,5 @@ def used_by(vllm: str) -> frozenset[str]:
 
 def vendors_deepgemm(vllm: str) -> bool:
     """Whether the release's wheel holds DeepGEMM itself."""
-    tooling = Compat.load().tooling(vllm)
+    tooling = Compat.shipped().tooling(vllm)
     return tooling is not None and tooling.deepgemm_vendored

@@ -32,6 +32,8 @@ from vep_dagger.layers.architectures import DeviceArchitectures
 
 PREFIX = "/opt/nvshmem"
 REPOSITORY = "https://github.com/NVIDIA/nvshmem.git"
+FIRST_TAG = "3.4.5"
+"""The first release with a tag (``v3.4.5-0``)."""
 ARCHIVES = "https://developer.download.nvidia.com/compute/redist/nvshmem"
 
 # Archives have a directory of their own, whose name has changed between releases; a git tree has none.
@@ -79,12 +81,17 @@ endif()
 set(NVSHMEM_FOUND TRUE)
 """
 
+ASK = """
+numbers = [ctypes.c_int() for _ in range(3)]
+library.nvshmemx_vendor_get_version_info(*(ctypes.byref(number) for number in numbers))
+version = ".".join(str(number.value) for number in numbers)
+"""
+
 CHECK_WHEEL = f"""
 import ctypes
 library = ctypes.CDLL("{PREFIX}/lib/libnvshmem_host.so")
-major, minor, patch = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-library.nvshmemx_vendor_get_version_info(ctypes.byref(major), ctypes.byref(minor), ctypes.byref(patch))
-print(f"NVSHMEM v{{major.value}}.{{minor.value}}.{{patch.value}}")
+{ASK}
+print(f"NVSHMEM v{{version}}")
 """
 
 WHEEL = re.compile(r"\S+://\S+/nvidia_nvshmem_cu(?P<cuda>[0-9]+)-(?P<version>[0-9.]+)-\S+\.whl")

@@ -92,7 +92,7 @@ PYPI_ON_ARM = "2.11.0"
 def release_of(vllm: str) -> Release:
     """What this vLLM release is made of. Raises ValueError for a release that is not known."""
     try:
-        return Compat.load().release(vllm)
+        return Compat.shipped().release(vllm)
     except CompatError as error:
         raise ValueError(error.what + (f"; {error.hint}" if error.hint else "")) from None
 

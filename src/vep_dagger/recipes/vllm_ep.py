@@ -31,7 +31,7 @@ from vep_dagger.layers import (
 )
 from vep_dagger.recipes.vllm_ep_checks import proven
 from vep_dagger.recipes.vllm_ep_effect import without_effect
-from vep_dagger.recipes.vllm_ep_misfits import refuse_known_failures
+from vep_dagger.recipes.vllm_ep_hazards import backends_that_fail, refuse_known_failures
 from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
 
 COMMON: tuple[LayerDef[Any], ...] = (
@@ -92,6 +92,7 @@ def vllm_ep(pins: VllmEpPins) -> Image:
         platform=pins.platform,
         notes=without_effect(pins),
         pins=pins,
+        failing=backends_that_fail(pins),
     )
 
 

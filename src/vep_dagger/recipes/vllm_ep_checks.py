@@ -21,12 +21,14 @@ sys.exit("; ".join(wrong) or 0)
 """
 """The loader, asked by name alone, as NCCL asks for its plugin, finds this image's own."""
 
+HOST_LIBRARY = "libnvshmem_host.so.3"
+
 LIBRARIES = {
     "libnccl.so.2": nccl.PREFIX,
     "libnccl-net.so": aws_ofi_nccl.PREFIX,
     "libfabric.so.1": efa.LIBFABRIC,
     "libgdrapi.so.2": gdrcopy.PREFIX,
-    "libnvshmem_host.so.3": nvshmem.PREFIX,
+    HOST_LIBRARY: nvshmem.PREFIX,
 }
 
 WHICH_NCCL = f"""
@@ -34,6 +36,17 @@ import ctypes, pathlib, torch
 library = ctypes.CDLL(str(pathlib.Path(torch.__file__).parent / "lib" / "libtorch_cuda.so"))
 {nccl.ASK}
 print("torch calls NCCL", version.value)
+"""
+
+WHICH_NVSHMEM = f"""
+import ctypes, os, torch, deep_ep
+library = ctypes.CDLL("{HOST_LIBRARY}", mode=os.RTLD_NOLOAD)
+{nvshmem.ASK}
+loaded = sorted({{line.split()[-1] for line in open("/proc/self/maps") if "/libnvshmem_host" in line}})
+print("DeepEP calls NVSHMEM", version, "of", *loaded)
+"""
+"""A process has one library of a name, the first that it loads, and torch loads its own: DeepEP's device code must be
+of the same release, whatever its own search path says.
 """
 
 UNCHANGED = """
@@ -138,6 +151,12 @@ def proven(build: Build, pins: VllmEpPins) -> Build:
         .check("vLLM makes a tokenizer", *loading(TOKENIZE), expect="tokens [1]")
         .check("FlashInfer can be imported", *loading("import flashinfer; print(flashinfer.__version__)"))
     )  # fmt: skip
+    if "deepep" in kernels.used_by(pins.vllm):
+        build = build.check(
+            "DeepEP calls an NVSHMEM of the release that is pinned",
+            *loading(WHICH_NVSHMEM),
+            expect=f"DeepEP calls NVSHMEM {pins.nvshmem.release} of",
+        )
     if kernels.vendors_deepgemm(pins.vllm):
         build = build.check(
             "the DeepGEMM in vLLM can be imported", *loading(LOAD_VENDORED), expect="deep_gemm of"

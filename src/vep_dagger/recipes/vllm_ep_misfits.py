@@ -1,4 +1,4 @@
-"""What does not fit together among the pins of ``vllm-ep``: what is refused, and what is known to fail."""
+"""What does not fit together among the pins of ``vllm-ep``, and is refused."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import Version as Parsed
 
-from vep_dagger.dsl import Impossible, Pins
-from vep_dagger.layers import flashinfer, kernels, pplx, python, torch, vllm
+from vep_dagger.dsl import Pins
+from vep_dagger.layers import flashinfer, kernels, python, torch, vllm
 from vep_dagger.layers.architectures import nearest_for, unknown_to
 
 if TYPE_CHECKING:
     from vep_dagger.recipes.vllm_ep_pins import VllmEpPins
-
-NVSHMEM_TOO_NEW = "3.5.19"
-"""From this NVSHMEM on, DeepEP as it was before its second interface can fault (vllm#58159, DeepEP#764)."""
-
-DEEPEP_V2 = "0.24.0"
-"""The first vLLM release with DeepEP's second interface."""
-
-DEEPGEMM_FOR_ONE_PYTHON = {"0.20.2": "3.12"}
-"""Releases whose vendored DeepGEMM is compiled for one Python alone."""
 
 
 def misfits(pins: VllmEpPins) -> Iterator[tuple[str, str]]:
@@ -128,29 +118,3 @@ def _table(component: Pins, key: str, values: tuple[str, ...]) -> str:
     written = {name: getattr(component, name) for name in type(component).model_fields if name != key}
     kept = {name: value for name, value in written.items() if name in component.model_fields_set}
     return f"{{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in (kept | {key: values}).items())} }}"
-
-
-def refuse_known_failures(pins: VllmEpPins) -> None:
-    """Raise Impossible for pins that are right each by itself, and known to fail together."""
-    used = kernels.used_by(pins.vllm)
-    if "pplx" in used and pins.pplx.commit.startswith(pplx.WITHOUT_UID):
-        raise Impossible(
-            f"pplx-kernels {pplx.WITHOUT_UID} dropped nvshmem_alloc_empty_unique_id, which vLLM imports: pin "
-            f"{pplx.Pins().commit}"
-        )
-    if Parsed(pins.vllm) < Parsed(DEEPEP_V2) and Parsed(pins.nvshmem.release) >= Parsed(NVSHMEM_TOO_NEW):
-        raise Impossible(
-            f"DeepEP as vLLM {pins.vllm} uses it can fault on NVSHMEM {pins.nvshmem.release} (vllm#58159, "
-            f"DeepEP#764): pin one below {NVSHMEM_TOO_NEW}"
-        )
-    if pins.nvshmem.for_one_cuda and pins.cuda.version.partition(".")[0] != "12":
-        raise Impossible(
-            f"NVSHMEM {pins.nvshmem.version} is an archive for CUDA 12, and cuda is {pins.cuda.version}: pin a "
-            'tag, such as nvshmem = "v3.4.5-0", which any CUDA compiles'
-        )
-    only = DEEPGEMM_FOR_ONE_PYTHON.get(pins.vllm)
-    if only and pins.python.minor != only:
-        raise Impossible(
-            f"the DeepGEMM in vLLM {pins.vllm}'s wheel is compiled for Python {only} alone, and python is "
-            f"{pins.python.version}"
-        )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from vep_dagger.dsl import Instant, Pins, Version
@@ -25,11 +25,14 @@ from vep_dagger.layers.pplx import Pins as PplxPins
 from vep_dagger.layers.python import Pins as PythonPins
 from vep_dagger.layers.torch import Choice as TorchChoice
 from vep_dagger.layers.torch import Pins as TorchPins
+from vep_dagger.recipes.vllm_ep_defaults import followed, written_tables
 from vep_dagger.recipes.vllm_ep_misfits import misfits
 
 
 class VllmEpPins(Pins):
-    """What a matrix file may pin. None stands for what the vLLM release itself asks for."""
+    """What a matrix file may pin. What it leaves out follows the vLLM release: of CUDA, NCCL, NVSHMEM and the kernels,
+    the versions in :mod:`vep_dagger.recipes.vllm_ep_defaults`; where a field is None, what the wheel asks for.
+    """
 
     vllm: str
     platform: Literal["linux/amd64", "linux/arm64"] = "linux/amd64"
@@ -55,6 +58,18 @@ class VllmEpPins(Pins):
     @classmethod
     def _plain(cls, value: str) -> str:
         return torch.release_of(value.removeprefix("v")).version
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _follow_the_release(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, dict):
+            return handler(value)
+        made = handler(followed(value))
+        # What was written, and not what follows from it: errors point there.
+        made.model_fields_set.intersection_update(value)
+        for name, table in written_tables(value).items():
+            getattr(made, name).model_fields_set.intersection_update(table)
+        return made
 
     @model_validator(mode="after")
     def _fits_together(self) -> VllmEpPins:
