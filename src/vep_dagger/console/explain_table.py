@@ -165,7 +165,7 @@ def _ending(found: Explanation) -> Iterator[str]:
         yield "nothing to build for a cell that cannot be"
         return
     if found.image.state == "same" and found.system:
-        yield f"one key for both: nothing is rebuilt; {_many(len(found.system), 'package')} of the distribution differ"
+        yield f"one key for both: nothing is rebuilt; other in B: {_many(len(found.system), 'package')}"
         return
     if found.image.state == "same":
         yield "one image does for both: nothing is rebuilt" + ("" if found.server is None else _servers(found))
