@@ -80,9 +80,8 @@ def test_what_nobody_pins_follows_the_release(
     made = pins(vllm)
 
     assert (made.cuda.version, made.nccl.version, made.nvshmem.release) == (cuda, nccl, nvshmem)
-    assert made.deepep.commit.startswith(deepep)
-    assert pplx is None or made.pplx.commit.startswith(pplx)
-    assert deepgemm is None or made.deepgemm.commit.startswith(deepgemm)
+    for component, commit in ((made.pplx, pplx), (made.deepgemm, deepgemm), (made.deepep, deepep)):
+        assert component is None if commit is None else component and component.commit.startswith(commit)
 
 
 def test_what_is_written_wins_key_by_key_and_is_all_that_counts_as_written() -> None:
@@ -90,6 +89,7 @@ def test_what_is_written_wins_key_by_key_and_is_all_that_counts_as_written() -> 
 
     assert (made.nccl.version, made.nccl.gencode) == ("v2.28.9-1", ("90",))
     assert (made.cuda.version, made.cuda.distribution) == ("13.0.2", "ubuntu24.04")
+    assert made.deepep is not None
     assert made.deepep.commit == "d" * 40
     assert made.model_fields_set == {"vllm", "nccl", "deepep", "cuda"}
     assert made.nccl.model_fields_set == {"gencode"}
@@ -117,6 +117,15 @@ def test_where_torch_brings_an_nvshmem_the_image_has_the_wheel_of_that_one_with_
     release = Compat.shipped().release(vllm).nvshmem
     (check,) = [check for check in made.checks if check.name == "DeepEP calls an NVSHMEM of the release that is pinned"]
     assert check.expect == f"DeepEP calls NVSHMEM {release} of"
+
+
+def test_what_an_image_does_not_hold_is_none_of_its_pins() -> None:
+    made = vllm_ep.image({"vllm": "0.20.0"}).pins
+
+    assert made is not None
+    dumped = made.model_dump(mode="json")
+    assert (dumped["pplx"], dumped["deepgemm"]) == (None, None)
+    assert dumped["deepep"]["commit"].startswith("73b6ea4")
 
 
 @pytest.mark.parametrize(("vllm", "version"), [("0.13.0", "3.3.20"), ("0.20.0", "v3.4.5-0"), ("0.11.0", "3.3.9")])
@@ -153,10 +162,13 @@ def test_deepgemm_of_a_known_commit_brings_the_submodules_that_its_tree_names(
     commit: str, cutlass: str, fmt: str | None
 ) -> None:
     made = pins("0.16.0", deepgemm=commit).deepgemm
+    other = pins("0.16.0", deepgemm={"commit": commit, "cutlass": "c" * 40}).deepgemm
 
+    assert made is not None
     assert str(made.cutlass).startswith(cutlass)
     assert made.fmt is None if fmt is None else str(made.fmt).startswith(fmt)
-    assert pins("0.16.0", deepgemm={"commit": commit, "cutlass": "c" * 40}).deepgemm.cutlass == "c" * 40
+    assert other is not None
+    assert other.cutlass == "c" * 40
 
 
 def test_a_deepep_with_the_second_interface_finds_the_images_nccl_and_an_older_one_needs_none() -> None:

@@ -46,7 +46,7 @@ def backends_that_fail(pins: VllmEpPins) -> dict[str, str]:
     if _nvshmem_is_too_new(pins):
         failing |= {backend: _fault(pins) for backend in FIRST_INTERFACE}
     needed = []
-    if pins.deepep.interface == "legacy":
+    if pins.deepep and pins.deepep.interface == "legacy":
         needed.append(f'deepep = "{DEEPEP_WITH_V2}", since {pins.deepep.commit[:7]} has no ElasticBuffer')
     if _older(pins.nccl, NCCL_OF_V2):
         needed.append(
@@ -59,12 +59,13 @@ def backends_that_fail(pins: VllmEpPins) -> dict[str, str]:
 
 def _failures(pins: VllmEpPins) -> Iterator[str]:
     used = kernels.used_by(pins.vllm)
-    if "pplx" in used and pins.pplx.commit.startswith(pplx.WITHOUT_UID):
+    deepep = pins.deepep if "deepep" in used else None
+    if "pplx" in used and pins.pplx and pins.pplx.commit.startswith(pplx.WITHOUT_UID):
         yield (
             f"pplx-kernels {pplx.WITHOUT_UID} dropped nvshmem_alloc_empty_unique_id, which vLLM imports: pin "
             f"{pplx.Pins().commit}"
         )
-    if "deepep" in used and pins.deepep.interface == "legacy" and _nvshmem_is_too_new(pins):
+    if deepep and deepep.interface == "legacy" and _nvshmem_is_too_new(pins):
         yield _fault(pins)
     if pins.nvshmem.for_one_cuda and pins.cuda.version.partition(".")[0] != "12":
         yield (
@@ -72,9 +73,9 @@ def _failures(pins: VllmEpPins) -> Iterator[str]:
             'out, or pin a tag, such as nvshmem = "v3.4.5-0", which any CUDA compiles'
         )
     yield from _differs_from_torch(pins)
-    if "deepep" in used and pins.deepep.interface == "v2" and _older(pins.nccl, NCCL_OF_V2):
+    if deepep and deepep.interface == "v2" and _older(pins.nccl, NCCL_OF_V2):
         yield (
-            f"DeepEP {pins.deepep.commit[:7]} is built on NCCL {NCCL_OF_V2} or newer, and nccl is "
+            f"DeepEP {deepep.commit[:7]} is built on NCCL {NCCL_OF_V2} or newer, and nccl is "
             f'{pins.nccl.version}: pin nccl = "{NEWER_NCCL}"'
         )
     only = DEEPGEMM_FOR_ONE_PYTHON.get(pins.vllm)

@@ -31,7 +31,7 @@ from vep_dagger.recipes.vllm_ep_misfits import misfits
 
 class VllmEpPins(Pins):
     """What a matrix file may pin. What it leaves out follows the vLLM release: of CUDA, NCCL, NVSHMEM and the kernels,
-    the versions in :mod:`vep_dagger.recipes.vllm_ep_defaults`; where a field is None, what the wheel asks for.
+    the versions in :mod:`vep_dagger.recipes.vllm_ep_defaults`; of Python packages, what the wheel asks for.
     """
 
     vllm: str
@@ -48,9 +48,10 @@ class VllmEpPins(Pins):
     aws_ofi_nccl: AwsOfiNcclPins = AwsOfiNcclPins()
     nccl_tests: NcclTestsPins = NcclTestsPins()
     nvshmem: NvshmemPins = NvshmemPins()
-    pplx: PplxPins = PplxPins()
-    deepgemm: DeepGemmPins = DeepGemmPins()
-    deepep: DeepEpPins = DeepEpPins()
+    pplx: PplxPins | None = None
+    deepgemm: DeepGemmPins | None = None
+    deepep: DeepEpPins | None = None
+    """None of the three for a release that cannot use them, or holds them itself."""
     flash_attn: FlashAttnPins | None = None
     """Left out unless pinned: vLLM has its own."""
 
@@ -68,7 +69,8 @@ class VllmEpPins(Pins):
         # What was written, and not what follows from it: errors point there.
         made.model_fields_set.intersection_update(value)
         for name, table in written_tables(value).items():
-            getattr(made, name).model_fields_set.intersection_update(table)
+            if component := getattr(made, name):
+                component.model_fields_set.intersection_update(table)
         return made
 
     @model_validator(mode="after")
