@@ -35,6 +35,7 @@ def impossible(directory: Path, vllm: str, pins: str) -> str | None:
 @pytest.mark.parametrize(
     ("vllm", "pins", "said", "marked"),
     [
+        ("0.10.1.1", 'deepep = { comit = "x" }', "the pin deepep has no key 'comit'.*did you mean 'commit'", "deepep"),
         ("0.10.1.1", 'nvshmen = "3.3.9"', "recipe 'vllm-ep' has no pin 'nvshmen'.*did you mean 'nvshmem'", "nvshmen"),
         (
             "0.10.1.1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -81,5 +81,9 @@ def _without(recipe: Recipe[Any], cell: Cell, pin: str, inside: list[str]) -> st
 def _known(recipe: Recipe[Any], pin: str | None) -> list[str]:
     """The recipe's pins, or the keys of one pin's table."""
     fields = recipe.pins_type.model_fields
-    table = fields[pin].annotation if pin else None
-    return list(getattr(table, "model_fields", fields))
+    if pin is None:
+        return list(fields)
+    written = fields[pin].annotation
+    # A pin that can be left out is a union of its table and None.
+    tables = (each for each in (written, *get_args(written)) if hasattr(each, "model_fields"))
+    return list(getattr(next(tables, None), "model_fields", fields))
