@@ -1,4 +1,5 @@
-"""`vep squash` and the lock: it builds, so it completes a missing entry first, as every command that builds does."""
+"""The lock and commands about one image: `vep squash` builds, so it completes a missing entry first, as every command
+that builds does; `vep containerfile --context` lays out what a build needs, and asks nobody."""
 
 from __future__ import annotations
 
@@ -104,3 +105,12 @@ def test_a_file_is_made_of_what_was_just_locked(
     again = vep("squash", *words, "--locked")
     assert again.code == 0, again.err
     assert ", found" in again.out
+
+
+def test_a_directory_to_build_in_is_not_laid_out_of_what_is_not_locked(lab: LockLab, vep: CommandLine) -> None:
+    before = vep.there()
+    said = vep("containerfile", "default", "--context", "here")
+    assert said.code == 2
+    assert "`vep lock` finds it" in said.err
+    assert vep.there() == before
+    assert lab.files.asked == []

@@ -22,7 +22,7 @@ from vep_dagger.builders.settings import BuildSettings
 from vep_dagger.builders.stages import Lowered, images_of
 from vep_dagger.builders.unresolved import refuse_unresolved_of
 from vep_dagger.dsl import Image, ImageSource, PlainBase
-from vep_dagger.errors import UsageError
+from vep_dagger.errors import BuildError, UsageError
 
 
 def containerfile_of(image: Image, settings: BuildSettings) -> tuple[Containerfile, Lowered, tuple[str, ...]]:
@@ -44,11 +44,14 @@ def containerfile_of(image: Image, settings: BuildSettings) -> tuple[Containerfi
 def write_context(image: Image, settings: BuildSettings, directory: Path, say: Say) -> None:
     """Make a directory that ``docker build DIRECTORY`` builds the image in: the file, and all sources, fetched.
 
-    What is built so has a manifest without proofs: the stage ``checks`` has them. Raises BuildError for what is not
-    pinned or is not what it should be, and MachineError for what cannot be fetched.
+    What is built so has a manifest without proofs: the stage ``checks`` has them. Raises UsageError for what is not
+    pinned, BuildError for what is not what it should be, and MachineError for what cannot be fetched.
     """
     file, lowered, _ = containerfile_of(image, settings)
-    refuse_unresolved_of(lowered)
+    try:
+        refuse_unresolved_of(lowered)
+    except BuildError as error:
+        raise UsageError(error.what, where=error.where, hint=error.hint) from None
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(
             f"{directory} is there already", where="--context", hint="name a directory that is new or empty"
