@@ -20,6 +20,7 @@ from vep_dagger.builders.sources.fetch import fetch
 from vep_dagger.dsl import GitSource, HttpSource, git, http
 from vep_dagger.dsl.source import COMMIT_FILE
 from vep_dagger.errors import BuildError, MachineError, VepError
+from vep_dagger.layers import source_record
 
 Get = Callable[..., Path]
 
@@ -231,6 +232,9 @@ class TestGit:
         assert (tree / "sub" / "shallow").read_text() == "shallow\n"
         assert (tree / "sub" / "third-party" / "deep").read_text() == "deep\n"
         assert not list(tree.rglob(".git"))
+        held = {str(file.parent.relative_to(tree)) for file in tree.rglob(COMMIT_FILE)}
+        assert held == {".", "sub", "sub/third-party"}
+        assert source_record.identify(tree, COMMIT_FILE)["commit"] == commit
         assert not list((get(git(repository.url, commit, submodules=False)) / "sub").iterdir())
 
     def test_mirrors_are_used_for_the_repository_and_for_its_submodules(

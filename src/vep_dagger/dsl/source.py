@@ -14,7 +14,7 @@ from vep_dagger.dsl.key import Canonical
 
 COMMIT_FILE = ".vep-commit"
 """The file at the top of a git tree that holds its commit object, as git hashes it: a tree without ``.git`` can be held
-against its commit with nothing else.
+against its commit with nothing else. Each of its submodules has its own.
 """
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

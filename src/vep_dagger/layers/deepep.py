@@ -59,7 +59,7 @@ def deepep(build: Build, pins: Pins) -> Build:
         # The second interface links NCCL and compiles with its headers at run time. Its look for a second NCCL takes
         # the plugin's libnccl-net.so for one, and which one torch calls is a check of the image.
         build = build.export(EP_NCCL_ROOT_DIR=nccl.PREFIX, EP_SUPPRESS_NCCL_CHECK="1")
-    build = provenance.recorded(build, PREFIX, submodules={FMT: pins.fmt} if pins.fmt else {})
+    build = provenance.recorded(build, PREFIX)
     built = torch.install_kernels(build, "/src", PREFIX)
     return (
         kernels.proven(built, "DeepEP", PREFIX, pins.commit)

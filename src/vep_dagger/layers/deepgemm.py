@@ -80,9 +80,7 @@ def deepgemm(build: Build, pins: Pins) -> Build:
     if pins.fmt:
         fmt = git("https://github.com/fmtlib/fmt.git", pins.fmt, submodules=False)
         build = build.mount(fmt, "/src/third-party/fmt")
-    links = {"third-party/cutlass": pins.cutlass, "third-party/fmt": pins.fmt}
-    build = provenance.recorded(build, PREFIX, submodules={path: link for path, link in links.items() if link})
-    built = torch.install_kernels(build, "/src", PREFIX)
+    built = torch.install_kernels(provenance.recorded(build, PREFIX), "/src", PREFIX)
     # torch first: the extension finds torch's libraries only in a process that has them.
     return (
         kernels.proven(built, "DeepGEMM", PREFIX, pins.commit, compiled=pins.fmt is not None)

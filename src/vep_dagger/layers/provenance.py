@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from vep_dagger.dsl import Build
 from vep_dagger.dsl.source import COMMIT_FILE
@@ -13,18 +11,15 @@ from vep_dagger.layers import source_record
 PLACE = "/src"
 """Where layers have their source."""
 
-NO_LINKS: Mapping[str, str] = MappingProxyType({})
 
-
-def recorded(build: Build, prefix: str, *, says: str = "", submodules: Mapping[str, str] = NO_LINKS) -> Build:
+def recorded(build: Build, prefix: str, *, says: str = "") -> Build:
     """The build, which first hashes the git tree at :data:`PLACE` and leaves in ``prefix`` which commit that is. It
     fails where the tree is not the one of the commit that it came with.
 
-    ``says`` is a file of the tree and a pattern, ``FILE:PATTERN``, for the version that the tree itself says;
-    ``submodules`` has the commits of sources that are mounted in the tree.
+    Submodules are held against it in the same way, whether they were fetched with it or mounted in it. ``says`` is a
+    file of the tree and a pattern, ``FILE:PATTERN``, for the version that the tree itself says.
     """
-    links = (f"{path}={commit}" for path, commit in submodules.items())
-    return build.run("python3", "-c", _script(), "record", PLACE, prefix, COMMIT_FILE, says, *links)
+    return build.run("python3", "-c", _script(), "record", PLACE, prefix, COMMIT_FILE, says)
 
 
 def proven(build: Build, name: str, prefix: str, commit: str | None, *, version: str = "", least: int = 0) -> Build:

@@ -18,38 +18,44 @@ from pathlib import Path
 RECORD = "vep-source.json"
 
 
-def identify(place: str, commit_file: str, links: dict[str, str]) -> dict[str, object]:
+def identify(place: Path, commit_file: str) -> dict[str, object]:
     """Commit, tree and files (path and blob) of the source tree at ``place``.
 
     The commit is the hash of the commit object that came with the tree, and the tree is hashed anew, by git: exits
-    where the object names another tree. ``links`` are the submodules: what is at their paths is a source of its own.
+    where the object names another tree. Below it, a directory with a commit object is a submodule, and so proven too.
     """
-    stored = Path(place, commit_file).read_bytes()
+    stored = (place / commit_file).read_bytes()
     commit = _git_hash("commit", stored)
     named = stored.split(b"\n", 1)[0].decode().partition("tree ")[2]
+    submodules: dict[Path, object] = {}
+    for path in sorted(each.parent.relative_to(place) for each in place.rglob(commit_file) if each.parent != place):
+        if not any(path.is_relative_to(above) for above in submodules):
+            submodules[path] = identify(place / path, commit_file)["commit"]
     with tempfile.TemporaryDirectory() as scratch:
-        environ = dict(os.environ, GIT_DIR=f"{scratch}/git", GIT_WORK_TREE=place, GIT_CONFIG_NOSYSTEM="1", HOME=scratch)
+        environ = dict(
+            os.environ, GIT_DIR=f"{scratch}/git", GIT_WORK_TREE=str(place), GIT_CONFIG_NOSYSTEM="1", HOME=scratch
+        )
 
         def git(*words: str) -> str:
             return subprocess.check_output(["git", *words], cwd=place, env=environ, text=True).strip()
 
         git("init", "--quiet")
-        git("add", "--all", "--force", "--", ".", f":!{commit_file}", *(f":!{path}" for path in links))
-        for path, link in links.items():
+        git("add", "--all", "--force", "--", ".", f":!{commit_file}", *(f":!{path}" for path in submodules))
+        for path, link in submodules.items():
             git("update-index", "--add", "--cacheinfo", f"160000,{link},{path}")
         tree = git("write-tree")
         entries = [line.split("\t") for line in git("-c", "core.quotePath=false", "ls-files", "--stage").splitlines()]
     if tree != named:
-        at = "".join(f", with {path} at {link}" for path, link in links.items())
+        at = "".join(f", with {path} at {link}" for path, link in submodules.items())
         sys.exit(f"{place} is not commit {commit}{at}: that has the tree {named}, and this is {tree}")
     return {"commit": commit, "tree": tree, "files": {path: words.split()[1] for words, path in entries}}
 
 
-def record(place: str, prefix: str, commit_file: str, says: str, *links: str) -> str:
+def record(place: str, prefix: str, commit_file: str, says: str) -> str:
     """Leave in ``prefix`` what the source tree at ``place`` is. ``says`` is a file and a pattern, for the version that
-    the tree itself says, or empty; ``links`` are submodules, ``path=commit``. Nothing is wrong then: empty.
+    the tree itself says, or empty. Nothing is wrong then: empty.
     """
-    found = identify(place, commit_file, dict(link.split("=", 1) for link in links))
+    found = identify(Path(place), commit_file)
     if says:
         file, pattern = says.split(":", 1)
         told = re.search(pattern, Path(place, file).read_text(encoding="utf-8"), re.MULTILINE)

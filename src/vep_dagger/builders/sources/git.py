@@ -140,6 +140,8 @@ class _Checkout:
             code, said = await self._run(*words, timeout_s=FETCH_TIMEOUT_S)
         if code:
             raise self._unreachable("has submodules that cannot be fetched", said)
+        # As of the tree itself; whoever holds the tree against its commit hashes them.
+        await self._git("submodule", "--quiet", "foreach", "--recursive", f"git cat-file commit HEAD >{COMMIT_FILE}")
 
     def _unreachable(self, what: str, said: list[str]) -> MachineError:
         return unreachable(self._source.url, what, said, self._settings)
