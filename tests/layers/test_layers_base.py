@@ -57,7 +57,7 @@ def test_what_is_in_the_way_is_removed_and_nothing_else(tmp_path: Path) -> None:
     assert calls[:3] == [
         "apt-get update",
         "apt-get purge -y --allow-change-held-packages libnccl2 cuda-compat-12-8",
-        "apt-get install -y --no-install-recommends wanted",
+        "apt-get install -y --no-install-recommends --no-upgrade wanted",
     ]
 
 

@@ -92,7 +92,7 @@ in_the_way() {
 apt-get update
 unwanted=$(in_the_way)
 if [ -n "$unwanted" ]; then apt-get purge -y --allow-change-held-packages $unwanted; fi
-apt-get install -y --no-install-recommends "$@"
+apt-get install -y --no-install-recommends --no-upgrade "$@"
 left=$(in_the_way)
 if [ -n "$left" ]; then echo "still in the way:" $left >&2; exit 1; fi
 rm -rf %s
