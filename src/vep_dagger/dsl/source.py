@@ -24,7 +24,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class GitSource:
     """A git tree at one full commit, with :data:`COMMIT_FILE` instead of its ``.git``, and with its submodules at the
-    commits that the tree names unless ``submodules`` is false. ``ref`` is the tag or branch a person wrote, kept for reading and for the lock.
+    commits that the tree names unless ``submodules`` is false. ``ref`` is the tag or branch a person wrote, kept for
+    reading and for the lock.
     """
 
     url: str

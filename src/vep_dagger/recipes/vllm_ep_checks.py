@@ -158,7 +158,5 @@ def proven(build: Build, pins: VllmEpPins) -> Build:
             expect=f"DeepEP calls NVSHMEM {pins.nvshmem.release} of",
         )
     if kernels.vendors_deepgemm(pins.vllm):
-        build = build.check(
-            "the DeepGEMM in vLLM can be imported", *loading(LOAD_VENDORED), expect="deep_gemm of"
-        )
+        build = build.check("the DeepGEMM in vLLM can be imported", *loading(LOAD_VENDORED), expect="deep_gemm of")
     return build
