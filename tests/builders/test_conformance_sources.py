@@ -17,6 +17,7 @@ import pytest
 
 from tests.builders.builder_labs import RootLab, read
 from vep_dagger.dsl import PLAIN, Build, GitSource, HttpSource, Image, Layer, git, http, image
+from vep_dagger.dsl.source import COMMIT_FILE
 from vep_dagger.errors import BuildError, VepError
 
 Repository = Callable[..., GitSource]
@@ -73,11 +74,11 @@ def archive(lab: RootLab, path: Path) -> HttpSource:
     return file_of(path, content.getvalue(), unpack=True)
 
 
-def test_a_git_tree_is_copied_with_modes_and_links_and_without_its_git_directory(
+def test_a_git_tree_is_copied_with_modes_and_links_and_its_commit_instead_of_its_git_directory(
     root_lab: RootLab, repository: GitSource
 ) -> None:
     built = root_lab.build(image_of(root_lab.layer("one", Build().copy(repository, "/opt/one/src"))))
-    assert root_lab.run(built, "ls", "-A", "/opt/one/src").split() == ["file", "link", "tool"]
+    assert root_lab.run(built, "ls", "-A", "/opt/one/src").split() == [COMMIT_FILE, "file", "link", "tool"]
     assert root_lab.run(built, "/opt/one/src/tool") == "tool"
     assert root_lab.run(built, "readlink", "/opt/one/src/link") == "file"
     (source,) = root_lab.manifest(built)["layers"][0]["sources"]
